@@ -1,0 +1,66 @@
+//! Exchange outputs: what an attempt left, and where it lies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Attempt, ExecutorId, TaskId};
+
+/// A run of partitions: `first`, `first + 1`, … `count` of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartitionRange {
+    /// The lowest partition.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl PartitionRange {
+    /// The partitions `first..first + count`.
+    pub fn new(first: u32, count: u32) -> Self {
+        PartitionRange { first, count }
+    }
+
+    /// One past the highest partition.
+    pub fn end(&self) -> u32 {
+        self.first + self.count
+    }
+
+    /// Whether the range has that partition.
+    pub fn contains(&self, partition: u32) -> bool {
+        (self.first..self.end()).contains(&partition)
+    }
+
+    /// The partitions, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<> {
+        self.first..self.end()
+    }
+}
+
+/// What an attempt left behind, as its executor reports it: the part of the manifest that
+/// scheduling needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSummary {
+    /// Rows in all partitions.
+    pub rows: u64,
+    /// Bytes in memory of all partitions, uncompressed.
+    pub bytes: u64,
+    /// Bytes of each partition that the output has, in order.
+    pub partition_bytes: Vec<u64>,
+    /// Bytes that lie on disk; the rest is in memory.
+    pub disk_bytes: u64,
+}
+
+/// Where one producer task's output lies. A list of these, one for each task of a producing stage,
+/// travels beside the plan of the stage that reads them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputLocation {
+    /// The producing task.
+    pub task: TaskId,
+    /// The attempt that all consumers read.
+    pub attempt: Attempt,
+    /// The partitions that the output has.
+    pub partitions: PartitionRange,
+    /// The executor that holds it.
+    pub executor: ExecutorId,
+    /// That executor's data plane, as `host:port`.
+    pub address: String,
+}
