@@ -1,0 +1,166 @@
+//! What must be true after every event. Tests ask after each; so does every build with debug
+//! assertions.
+//!
+//! Of the invariants in the design, these concern the life of queries: a query ends in exactly one
+//! outcome (a settled one has left admission, and only it); one attempt of a task counts at a time;
+//! whatever counts lies on an executor that is attached; nothing is launched without its inputs; what
+//! nobody reads is kept nowhere; and the numbers that decisions rest on are what a count would give.
+
+use std::collections::BTreeMap;
+
+use paceline_model::{ExecutorId, QueryId};
+
+use crate::Core;
+use crate::query::{Phase, Query, StageRank, TaskState, inputs_of};
+
+impl Core {
+    /// Everything that is not as it must be, in words. Looks at every task; not for production.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for query in self.queries.values() {
+            let mut wrong = Vec::new();
+            check_stages(query, &mut wrong);
+            check_tasks(self, query, &mut wrong);
+            check_lists(self, query, &mut wrong);
+            found.extend(
+                wrong
+                    .into_iter()
+                    .map(|text| format!("{}: {text}", query.id)),
+            );
+        }
+        check_slots(self, &mut found);
+        check_admission(self, &mut found);
+        found
+    }
+}
+
+fn check_stages(query: &Query, wrong: &mut Vec<String>) {
+    for stage in query.stages.iter() {
+        let id = stage.id;
+        let count = |pick: fn(&TaskState) -> bool| {
+            let picked = stage.tasks.iter().filter(|task| pick(&task.state));
+            picked.count()
+        };
+        let done = count(|state| matches!(state, TaskState::Finished(_)));
+        let running = count(|state| matches!(state, TaskState::Running(_)));
+        let ready = count(|state| matches!(state, TaskState::Ready));
+        if (done, running, ready)
+            != (
+                stage.done as usize,
+                stage.running as usize,
+                stage.ready.len(),
+            )
+        {
+            wrong.push(format!("stage {id} has lost count of its tasks"));
+        }
+        let inputs = inputs_of(query.graph(), id);
+        let missing = inputs
+            .iter()
+            .filter(|input| !query.stages[input.stage].is_available())
+            .count();
+        if missing != stage.missing_inputs as usize {
+            wrong.push(format!(
+                "stage {id} has lost count of its inputs: {missing} are missing"
+            ));
+        }
+        let wanted = stage.consumer.is_none_or(|consumer| {
+            let consumer = &query.stages[consumer];
+            consumer.wanted && !consumer.is_available()
+        });
+        if wanted != stage.wanted {
+            wrong.push(format!("stage {id} should be wanted: {wanted}"));
+        }
+    }
+}
+
+fn check_tasks(core: &Core, query: &Query, wrong: &mut Vec<String>) {
+    for stage in query.stages.iter() {
+        for (id, task) in stage.task_ids().zip(&stage.tasks) {
+            let place = format!("stage {} task {id}", stage.id);
+            if !stage.wanted && !matches!(task.state, TaskState::Idle) {
+                wrong.push(format!("{place} is not idle though nobody wants it"));
+            }
+            if stage.wanted && matches!(task.state, TaskState::Idle) {
+                wrong.push(format!("{place} is idle though it is wanted"));
+            }
+            let Some((executor, attempt)) = task.state.held() else {
+                continue;
+            };
+            if !core.shared.executors.is_attached(executor) {
+                wrong.push(format!("{place} counts on {executor}, which is gone"));
+            }
+            if !query.executors.contains(executor) {
+                wrong.push(format!("{place}: {executor} would not be told of the end"));
+            }
+            if attempt >= task.next {
+                wrong.push(format!("{place}: attempt {attempt} was never launched"));
+            }
+        }
+    }
+}
+
+fn check_lists(core: &Core, query: &Query, wrong: &mut Vec<String>) {
+    let started = query.phase != Phase::Queued;
+    let open: Vec<StageRank> = query
+        .stages
+        .iter()
+        .filter(|stage| started && stage.is_open())
+        .map(|stage| stage.rank())
+        .collect();
+    if open.len() != query.open.len() || open.iter().any(|rank| !query.open.contains(rank)) {
+        wrong.push("the list of open stages is wrong".to_string());
+    }
+    let turn = (query.slots, query.turn, query.id);
+    if core.turns.contains(&turn) == query.open.is_empty() {
+        wrong.push("it has no turn, or one it cannot use".to_string());
+    }
+    if query.phase == Phase::Ended {
+        wrong.push("it ended and is still here".to_string());
+    }
+    for executor in &query.executors {
+        let record = core.shared.executors.get(executor);
+        if record.is_some_and(|record| !record.queries.contains(&query.id)) {
+            wrong.push(format!("{executor} does not know that it is involved"));
+        }
+    }
+}
+
+fn check_slots(core: &Core, wrong: &mut Vec<String>) {
+    let mut by_executor: BTreeMap<&ExecutorId, u32> = BTreeMap::new();
+    let mut by_query: BTreeMap<QueryId, u32> = BTreeMap::new();
+    for query in core.queries.values() {
+        for task in query.stages.iter().flat_map(|stage| &stage.tasks) {
+            if let TaskState::Running(run) = &task.state {
+                *by_executor.entry(&run.executor).or_default() += run.slots;
+                *by_query.entry(query.id).or_default() += run.slots;
+            }
+        }
+    }
+    for (id, executor) in core.shared.executors.iter() {
+        let slots = by_executor.get(id).copied().unwrap_or(0);
+        if slots != executor.committed {
+            wrong.push(format!(
+                "{id} has {slots} slots taken, not {}",
+                executor.committed
+            ));
+        }
+    }
+    for (id, query) in &core.queries {
+        if by_query.get(id).copied().unwrap_or(0) != query.slots {
+            wrong.push(format!("{id} has lost count of its slots"));
+        }
+    }
+}
+
+fn check_admission(core: &Core, wrong: &mut Vec<String>) {
+    let phase = |phase| core.queries.values().filter(|q| q.phase == phase).count();
+    if phase(Phase::Running) != core.shared.admission.running() {
+        wrong.push("admission has lost count of the running queries".to_string());
+    }
+    if phase(Phase::Queued) != core.shared.admission.waiting() {
+        wrong.push("admission has lost count of the waiting queries".to_string());
+    }
+    if core.turns.len() > core.queries.len() {
+        wrong.push("queries that are gone still get a turn".to_string());
+    }
+}

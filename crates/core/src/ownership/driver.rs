@@ -1,0 +1,380 @@
+//! Drives adoption on one scheduler: what it learns in, the steps to take out, each once.
+//!
+//! The machine keeps what it knows and asks [`Sight`] after every event; it adds only who goes first
+//! and what is under way already. Nothing of it needs to survive: a new process learns it all again
+//! from the journals and claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use paceline_model::{Epoch, QueryId, SchedulerId};
+
+use super::claims::ClaimBook;
+use super::rendezvous::rank;
+use super::rules::Rules;
+use super::standing::{Entry, Standing};
+use super::steps::{Sight, Stance, Step};
+use crate::Now;
+
+/// What a scheduler learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnershipEvent {
+    /// These schedulers are live, oneself included.
+    Members {
+        /// Their names.
+        live: BTreeSet<SchedulerId>,
+    },
+    /// A record of one's own journal became durable.
+    Recorded {
+        /// The record.
+        entry: Entry,
+    },
+    /// A journal is sealed, and this is what it held.
+    Sealed {
+        /// The journal's scheduler.
+        journal: SchedulerId,
+        /// What it held.
+        standing: Standing,
+    },
+    /// A claim was looked at, or its creation ended: it names `by`, or nobody yet.
+    Claim {
+        /// The query.
+        query: QueryId,
+        /// The epoch.
+        epoch: Epoch,
+        /// Whom it names.
+        by: Option<SchedulerId>,
+    },
+    /// A step could not be taken, because the store did not answer. It is asked for again at once, so
+    /// this is told after a pause.
+    Failed {
+        /// The step.
+        step: Step,
+    },
+    /// A journal has its `drained` marker.
+    Drained {
+        /// The journal's scheduler.
+        journal: SchedulerId,
+    },
+    /// Time went by.
+    Tick,
+}
+
+/// What a scheduler is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnershipAction {
+    /// Take a step, and tell how it ended.
+    Take(Step),
+    /// The query is one's own from now on: tell the executors.
+    Own {
+        /// The query.
+        query: QueryId,
+        /// At which epoch.
+        epoch: Epoch,
+    },
+    /// Somebody else won the query.
+    Lost {
+        /// The query.
+        query: QueryId,
+        /// At which epoch.
+        epoch: Epoch,
+        /// Who.
+        to: SchedulerId,
+    },
+    /// Send [`OwnershipEvent::Tick`] at this time.
+    WakeAt(Now),
+}
+
+#[derive(Debug)]
+struct Sealed {
+    standing: Standing,
+    since: Now,
+}
+
+/// Adoption, as one scheduler sees it.
+#[derive(Debug)]
+pub struct Ownership {
+    me: SchedulerId,
+    patience: Duration,
+    own: Standing,
+    sealed: BTreeMap<SchedulerId, Sealed>,
+    claims: ClaimBook,
+    live: BTreeSet<SchedulerId>,
+    under_way: BTreeSet<Step>,
+}
+
+impl Ownership {
+    /// Scheduler `me`, which leaves each query for `patience` to each one that goes before it.
+    pub fn new(me: SchedulerId, patience: Duration) -> Self {
+        Ownership {
+            live: BTreeSet::from([me.clone()]),
+            me,
+            patience,
+            own: Standing::default(),
+            sealed: BTreeMap::new(),
+            claims: ClaimBook::default(),
+            under_way: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of an event and says what is to be done.
+    pub fn handle(&mut self, event: OwnershipEvent, now: Now) -> Vec<OwnershipAction> {
+        let mut actions = Vec::new();
+        self.note(event, now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// What one's own journal adds up to.
+    pub fn own(&self) -> &Standing {
+        &self.own
+    }
+
+    /// The snapshot that may stand for all of one's own journal.
+    pub fn snapshot(&self) -> Entry {
+        self.sight().snapshot()
+    }
+
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            me: &self.me,
+            own: &self.own,
+            claims: &self.claims,
+            rules: Rules::default(),
+        }
+    }
+
+    fn note(&mut self, event: OwnershipEvent, now: Now, actions: &mut Vec<OwnershipAction>) {
+        match event {
+            OwnershipEvent::Members { live } => self.live = live,
+            OwnershipEvent::Recorded { entry } => {
+                self.own.apply(&entry);
+                if let Entry::Owned { query, epoch } = entry {
+                    let done = |step: &Step| matches!(step, Step::Adopt { query: q, epoch: e, .. } if *q == query && *e == epoch);
+                    self.under_way.retain(|step| !done(step));
+                }
+            }
+            OwnershipEvent::Sealed { journal, standing } => {
+                let sealed = Sealed {
+                    standing,
+                    since: now,
+                };
+                self.sealed.entry(journal).or_insert(sealed);
+            }
+            OwnershipEvent::Claim { query, epoch, by } => {
+                self.claimed(query, epoch, by, actions);
+            }
+            OwnershipEvent::Failed { step } => {
+                self.under_way.remove(&step);
+            }
+            OwnershipEvent::Drained { journal } => self.drained(&journal),
+            OwnershipEvent::Tick => {}
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        query: QueryId,
+        epoch: Epoch,
+        by: Option<SchedulerId>,
+        actions: &mut Vec<OwnershipAction>,
+    ) {
+        self.under_way.remove(&Step::ReadClaim { query, epoch });
+        self.under_way.remove(&Step::Claim { query, epoch });
+        let before = self.sight().stance(query, epoch);
+        self.claims.note(query, epoch, by.clone());
+        if self.own.epoch(query) != Some(epoch) || before != Stance::Unclaimed {
+            return;
+        }
+        match (self.sight().stance(query, epoch), by) {
+            (Stance::Mine, _) => actions.push(OwnershipAction::Own { query, epoch }),
+            (Stance::Lost, Some(to)) => {
+                self.own.drop_query(query);
+                actions.push(OwnershipAction::Lost { query, epoch, to });
+            }
+            _ => {}
+        }
+    }
+
+    fn drained(&mut self, journal: &SchedulerId) {
+        self.under_way.remove(&Step::Drain {
+            journal: journal.clone(),
+        });
+        let Some(gone) = self.sealed.remove(journal) else {
+            return;
+        };
+        for (query, _) in gone.standing.queries() {
+            let elsewhere = |s: &Sealed| s.standing.epoch(query).is_some();
+            if self.own.epoch(query).is_none() && !self.sealed.values().any(elsewhere) {
+                self.claims.forget(query);
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Now, actions: &mut Vec<OwnershipAction>) {
+        if self.own.sealed_by().is_some() {
+            return;
+        }
+        let sight = self.sight();
+        let mut steps = sight.claims_to_make();
+        let mut wake: Option<Now> = None;
+        for (holder, sealed) in &self.sealed {
+            for step in sight.about_sealed(holder, &sealed.standing) {
+                let due = self.due(&step, sealed.since);
+                if due <= now {
+                    steps.push(step);
+                } else {
+                    wake = Some(wake.map_or(due, |wake| wake.min(due)));
+                }
+            }
+        }
+        for step in steps {
+            if self.under_way.insert(step.clone()) {
+                actions.push(OwnershipAction::Take(step));
+            }
+        }
+        if let Some(at) = wake {
+            actions.push(OwnershipAction::WakeAt(at));
+        }
+    }
+
+    /// When it is one's turn: only adoptions have an order.
+    fn due(&self, step: &Step, since: Now) -> Now {
+        let Step::Adopt { query, .. } = step else {
+            return since;
+        };
+        let before = rank(*query, &self.me, &self.live);
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        since.after(self.patience.saturating_mul(before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::ranked;
+    use crate::ownership::testing::{query, scheduler};
+    use OwnershipAction::{Lost, Own, Take, WakeAt};
+
+    const T0: Now = Now(Duration::ZERO);
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn sealed(journal: &str, held: &[(u128, u64)]) -> OwnershipEvent {
+        let mut standing = Standing::default();
+        for (n, epoch) in held {
+            standing.apply(&owned(*n, *epoch));
+        }
+        standing.apply(&Entry::Seal {
+            by: scheduler("me"),
+        });
+        OwnershipEvent::Sealed {
+            journal: scheduler(journal),
+            standing,
+        }
+    }
+
+    fn owned(n: u128, epoch: u64) -> Entry {
+        Entry::Owned {
+            query: query(n),
+            epoch: Epoch(epoch),
+        }
+    }
+
+    fn claim(n: u128, epoch: u64, by: Option<&str>) -> OwnershipEvent {
+        OwnershipEvent::Claim {
+            query: query(n),
+            epoch: Epoch(epoch),
+            by: by.map(scheduler),
+        }
+    }
+
+    fn adopt(from: &str, n: u128, epoch: u64) -> OwnershipAction {
+        Take(Step::Adopt {
+            from: scheduler(from),
+            query: query(n),
+            epoch: Epoch(epoch),
+        })
+    }
+
+    #[test]
+    fn a_query_is_recorded_claimed_and_then_owned() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        let (id, first) = (query(1), Epoch(1));
+        let read = Step::ReadClaim {
+            query: id,
+            epoch: first,
+        };
+        assert_eq!(me.handle(sealed("d", &[(1, 0)]), T0), [Take(read)]);
+        assert_eq!(me.handle(OwnershipEvent::Tick, T0), [], "each once");
+        assert_eq!(me.handle(claim(1, 1, None), T0), [adopt("d", 1, 1)]);
+        let step = Step::Claim {
+            query: id,
+            epoch: first,
+        };
+        let recorded = OwnershipEvent::Recorded { entry: owned(1, 1) };
+        assert_eq!(me.handle(recorded, T0), [Take(step.clone())]);
+        let failed = OwnershipEvent::Failed { step: step.clone() };
+        assert_eq!(me.handle(failed, T0), [Take(step)], "again");
+        let drain = Take(Step::Drain {
+            journal: scheduler("d"),
+        });
+        let own = Own {
+            query: id,
+            epoch: first,
+        };
+        assert_eq!(me.handle(claim(1, 1, Some("me")), T0), [own, drain]);
+        let drained = OwnershipEvent::Drained {
+            journal: scheduler("d"),
+        };
+        assert_eq!(me.handle(drained, T0), []);
+    }
+
+    #[test]
+    fn who_loses_the_claim_drops_the_query() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        me.handle(sealed("d", &[(1, 0)]), T0);
+        me.handle(claim(1, 1, None), T0);
+        me.handle(OwnershipEvent::Recorded { entry: owned(1, 1) }, T0);
+        let actions = me.handle(claim(1, 1, Some("b")), T0);
+        let lost = Lost {
+            query: query(1),
+            epoch: Epoch(1),
+            to: scheduler("b"),
+        };
+        assert_eq!(actions[0], lost);
+        assert_eq!(me.own().queries().count(), 0);
+        let none = Entry::Snapshot {
+            owned: BTreeMap::new(),
+        };
+        assert_eq!(me.snapshot(), none);
+    }
+
+    #[test]
+    fn an_adoption_without_its_claim_is_settled_at_its_epoch() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        me.handle(sealed("d", &[(1, 4)]), T0);
+        assert_eq!(me.handle(claim(1, 4, None), T0), [adopt("d", 1, 4)]);
+    }
+
+    #[test]
+    fn each_leaves_the_first_try_to_those_before_it() {
+        let live: BTreeSet<_> = ["me", "b", "c"].map(scheduler).into();
+        let second = (0..100).find(|n| *ranked(query(*n), &live)[1] == scheduler("me"));
+        let n = second.unwrap();
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        me.handle(OwnershipEvent::Members { live }, T0);
+        me.handle(sealed("d", &[(n, 0)]), T0);
+        let due = T0.after(PATIENCE);
+        assert_eq!(me.handle(claim(n, 1, None), T0), [WakeAt(due)]);
+        assert_eq!(me.handle(OwnershipEvent::Tick, due), [adopt("d", n, 1)]);
+    }
+
+    #[test]
+    fn a_fenced_scheduler_does_nothing() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        let by = scheduler("b");
+        let entry = Entry::Seal { by };
+        me.handle(OwnershipEvent::Recorded { entry }, T0);
+        assert_eq!(me.handle(sealed("d", &[(1, 0)]), T0), []);
+    }
+}

@@ -1,0 +1,295 @@
+//! Who looks dead. Being wrong costs a hand-over and never a query, because what a suspect may still
+//! do is decided by its journal; so a verdict may be hasty, but not silly.
+//!
+//! | evidence | verdict |
+//! |---|---|
+//! | more than half of the executors still hold a stream to it | alive |
+//! | its address refuses connections, and at least half of the executors lost it | dead, at once |
+//! | its beacon stands still for `takeover_after` | dead |
+//! | all peers look dead, by silence alone | oneself is suspect first; dead after twice the time |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use paceline_model::{ExecutorId, SchedulerId};
+
+use crate::Now;
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuspicionOptions {
+    /// How long a beacon may stand still.
+    pub takeover_after: Duration,
+}
+
+impl Default for SuspicionOptions {
+    fn default() -> Self {
+        SuspicionOptions {
+            takeover_after: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Something that was noticed about peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// A peer is known, or was heard of again: its beacon changed, or it answered.
+    Alive {
+        /// The peer.
+        scheduler: SchedulerId,
+    },
+    /// The peer's beacon was looked at and had not changed.
+    Still {
+        /// The peer.
+        scheduler: SchedulerId,
+        /// For how long, by looks that succeeded alone: an outage of the store is no silence.
+        silence: Duration,
+    },
+    /// The peer's address refused a connection or broke one off.
+    Refused {
+        /// The peer.
+        scheduler: SchedulerId,
+    },
+    /// An executor that is attached here holds a stream to the peer, or does not any more.
+    Stream {
+        /// The executor.
+        executor: ExecutorId,
+        /// The peer.
+        scheduler: SchedulerId,
+        /// Whether it holds one.
+        held: bool,
+    },
+    /// An executor is gone; what it said counts no more.
+    ExecutorGone {
+        /// The executor.
+        executor: ExecutorId,
+    },
+    /// The peer left, or its journal is sealed: there is nothing to suspect any more.
+    Gone {
+        /// The peer.
+        scheduler: SchedulerId,
+    },
+}
+
+/// What is held of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing speaks against it.
+    Alive,
+    /// Something does, and not enough.
+    Doubtful,
+    /// Its journal is to be sealed.
+    Dead,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    silence: Duration,
+    refused: Option<Now>,
+    /// What each executor says that has ever held a stream to it.
+    streams: BTreeMap<ExecutorId, bool>,
+}
+
+impl Peer {
+    fn holders(&self) -> (usize, usize) {
+        let held = self.streams.values().filter(|held| **held).count();
+        (held, self.streams.len())
+    }
+
+    fn mostly_held(&self) -> bool {
+        let (held, all) = self.holders();
+        held * 2 > all
+    }
+
+    fn confirmed(&self) -> bool {
+        self.refused.is_some() && !self.streams.is_empty() && !self.mostly_held()
+    }
+}
+
+/// What one scheduler holds of all others.
+#[derive(Debug, Default)]
+pub struct Suspicion {
+    options: SuspicionOptions,
+    peers: BTreeMap<SchedulerId, Peer>,
+}
+
+impl Suspicion {
+    /// Nobody is known yet.
+    pub fn new(options: SuspicionOptions) -> Self {
+        Suspicion {
+            options,
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what was noticed, and says whose journals are to be sealed now.
+    pub fn handle(&mut self, evidence: Evidence, now: Now) -> Vec<SchedulerId> {
+        self.note(evidence, now);
+        let dead = |id: &&SchedulerId| self.judge(id) == Judgement::Dead;
+        self.peers.keys().filter(dead).cloned().collect()
+    }
+
+    fn note(&mut self, evidence: Evidence, now: Now) {
+        match evidence {
+            Evidence::Alive { scheduler } => {
+                let peer = self.peers.entry(scheduler).or_default();
+                peer.silence = Duration::ZERO;
+                peer.refused = None;
+            }
+            Evidence::Still { scheduler, silence } => {
+                self.peers.entry(scheduler).or_default().silence = silence;
+            }
+            Evidence::Refused { scheduler } => {
+                self.peers.entry(scheduler).or_default().refused = Some(now);
+            }
+            Evidence::Stream {
+                executor,
+                scheduler,
+                held,
+            } => {
+                let peer = self.peers.entry(scheduler).or_default();
+                peer.streams.insert(executor, held);
+            }
+            Evidence::ExecutorGone { executor } => {
+                for peer in self.peers.values_mut() {
+                    peer.streams.remove(&executor);
+                }
+            }
+            Evidence::Gone { scheduler } => {
+                self.peers.remove(&scheduler);
+            }
+        }
+    }
+
+    /// What is held of a peer; one that was never heard of is alive.
+    pub fn judge(&self, scheduler: &SchedulerId) -> Judgement {
+        let Some(peer) = self.peers.get(scheduler) else {
+            return Judgement::Alive;
+        };
+        if peer.mostly_held() {
+            return Judgement::Alive;
+        }
+        let patience = if self.alone() {
+            self.options.takeover_after * 2
+        } else {
+            self.options.takeover_after
+        };
+        if peer.confirmed() || peer.silence >= patience {
+            return Judgement::Dead;
+        }
+        if peer.refused.is_some() || peer.silence >= self.options.takeover_after / 2 {
+            return Judgement::Doubtful;
+        }
+        Judgement::Alive
+    }
+
+    /// Whether all peers look dead, by silence and nothing else: then it may be oneself that is cut
+    /// off.
+    pub fn alone(&self) -> bool {
+        let silent = |peer: &Peer| {
+            !peer.confirmed() && !peer.mostly_held() && peer.silence >= self.options.takeover_after
+        };
+        !self.peers.is_empty() && self.peers.values().all(silent)
+    }
+
+    /// The peers that are not dead, for choosing who adopts first.
+    pub fn live(&self) -> BTreeSet<SchedulerId> {
+        let live = |id: &&SchedulerId| self.judge(id) != Judgement::Dead;
+        self.peers.keys().filter(live).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::testing::scheduler;
+
+    const NOW: Now = Now(Duration::from_secs(9));
+
+    fn alive(name: &str) -> Evidence {
+        let scheduler = scheduler(name);
+        Evidence::Alive { scheduler }
+    }
+
+    fn refused(name: &str) -> Evidence {
+        let scheduler = scheduler(name);
+        Evidence::Refused { scheduler }
+    }
+
+    fn still(name: &str, millis: u64) -> Evidence {
+        Evidence::Still {
+            scheduler: scheduler(name),
+            silence: Duration::from_millis(millis),
+        }
+    }
+
+    fn stream(executor: &str, name: &str, held: bool) -> Evidence {
+        Evidence::Stream {
+            executor: ExecutorId::new(executor),
+            scheduler: scheduler(name),
+            held,
+        }
+    }
+
+    /// Who is dead in the end, with peers `a` and `b`.
+    fn dead(evidence: Vec<Evidence>) -> Vec<String> {
+        let mut suspicion = Suspicion::new(SuspicionOptions::default());
+        suspicion.handle(alive("a"), NOW);
+        let mut dead = suspicion.handle(alive("b"), NOW);
+        for piece in evidence {
+            dead = suspicion.handle(piece, NOW);
+        }
+        dead.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_refused_connection_confirmed_by_executors_is_enough() {
+        let lost = |x| stream(x, "a", false);
+        assert_eq!(dead(vec![refused("a")]), [""; 0]);
+        assert_eq!(dead(vec![lost("x"), lost("y")]), [""; 0]);
+        assert_eq!(dead(vec![refused("a"), lost("x")]), ["a"]);
+        assert_eq!(dead(vec![lost("x"), refused("a")]), ["a"]);
+        let half = vec![refused("a"), lost("x"), stream("y", "a", true)];
+        assert_eq!(dead(half), ["a"]);
+        let again = vec![refused("a"), alive("a"), lost("x")];
+        assert_eq!(dead(again), [""; 0], "it answered since");
+    }
+
+    #[test]
+    fn silence_waits() {
+        assert_eq!(dead(vec![still("a", 2999)]), [""; 0]);
+        assert_eq!(dead(vec![still("a", 3000)]), ["a"]);
+        assert_eq!(dead(vec![still("a", 3000), alive("a")]), [""; 0]);
+    }
+
+    #[test]
+    fn whom_most_executors_hold_is_not_dead() {
+        let mut evidence = vec![refused("a"), still("a", 60_000)];
+        evidence.push(stream("x", "a", true));
+        evidence.push(stream("y", "a", true));
+        evidence.push(stream("z", "a", false));
+        assert_eq!(dead(evidence.clone()), [""; 0]);
+        let executor = ExecutorId::new("x");
+        evidence.push(Evidence::ExecutorGone { executor });
+        assert_eq!(dead(evidence), ["a"], "half is not most");
+    }
+
+    #[test]
+    fn when_all_look_dead_oneself_is_suspect_first() {
+        let silent = |millis| vec![still("a", millis), still("b", millis)];
+        assert_eq!(dead(silent(3500)), [""; 0]);
+        assert_eq!(dead(silent(6000)), ["a", "b"], "it may be true after all");
+        let mut confirmed = silent(3500);
+        confirmed.push(refused("a"));
+        confirmed.push(stream("x", "a", false));
+        assert_eq!(dead(confirmed), ["a", "b"]);
+    }
+
+    #[test]
+    fn who_is_gone_is_not_suspected() {
+        let gone = Evidence::Gone {
+            scheduler: scheduler("a"),
+        };
+        assert_eq!(dead(vec![still("a", 5000), gone]), [""; 0]);
+    }
+}

@@ -1,0 +1,203 @@
+//! What an attaching executor turns out to hold.
+
+use paceline_core::{Event, HeldQuery, KnownOutput, KnownStage, KnownTask};
+use paceline_model::{Attempt, Epoch, PartitionRange, StageId};
+
+use crate::bench::{
+    Bench, Q, attempt, cancelled, ended, held, is_finished, places, released, started,
+};
+use crate::support::{executor, query, scan, shuffle, summary};
+
+#[test]
+fn coming_back_with_everything_costs_nothing() {
+    let mut bench = Bench::with_executors(2);
+    let scans = started(&bench.submit(Q, shuffle(4)));
+    bench.finish(&scans[0]);
+    for (name, inventory) in [
+        ("a", held(&[attempt(0, 0, 0)], &[])),
+        ("b", held(&[], &[attempt(0, 1, 0)])),
+    ] {
+        let actions = bench.attach(name, 4, vec![inventory]);
+        assert!(actions.is_empty(), "{actions:?}");
+    }
+    assert_eq!((bench.done(0), bench.running(0)), (1, 1));
+}
+
+#[test]
+fn what_is_not_named_any_more_is_lost() {
+    let mut bench = Bench::with_executors(2);
+    let scans = started(&bench.submit(Q, shuffle(4)));
+    bench.finish(&scans[0]);
+    let actions = bench.attach("a", 4, Vec::new());
+    assert_eq!(started(&actions)[0].launch.attempt, Attempt(1));
+    let actions = bench.attach("b", 4, Vec::new());
+    assert_eq!(started(&actions).len(), 1);
+    assert_eq!(bench.done(0), 0);
+}
+
+#[test]
+fn a_report_that_was_lost_comes_with_the_inventory() {
+    let mut bench = Bench::with_executors(1);
+    started(&bench.submit(Q, scan(1)));
+    let actions = bench.attach("a", 4, vec![held(&[attempt(0, 0, 0)], &[])]);
+    assert!(is_finished(&actions));
+}
+
+#[test]
+fn an_executor_given_up_too_early_brings_its_work_back() {
+    let mut bench = Bench::with_executors(1);
+    let scans = started(&bench.submit(Q, shuffle(4)));
+    bench.lose("a");
+    assert_eq!(bench.running(0), 0);
+    let actions = bench.attach("a", 4, vec![held(&[], &[attempt(0, 0, 0)])]);
+    assert!(started(&actions).is_empty());
+    assert_eq!(bench.running(0), 1);
+    let reader = started(&bench.finish(&scans[0])).remove(0);
+    bench.lose("a");
+    let actions = bench.attach("a", 4, vec![held(&[attempt(0, 0, 0)], &[reader.attempt()])]);
+    assert!(started(&actions).is_empty());
+    assert_eq!((bench.done(0), bench.running(1)), (1, 1));
+    assert!(is_finished(&bench.finish(&reader)));
+}
+
+#[test]
+fn what_was_started_elsewhere_meanwhile_is_not_taken_back() {
+    let mut bench = Bench::with_executors(2);
+    let scans = started(&bench.submit(Q, scan(2)));
+    assert_eq!(scans[0].executor, executor("a"));
+    assert_eq!(places(&bench.lose("a")), ["b"]);
+    let actions = bench.attach("a", 4, vec![held(&[], &[attempt(0, 0, 0)])]);
+    assert_eq!(cancelled(&actions), [("a".to_string(), attempt(0, 0, 0))]);
+    let actions = bench.attach("a", 4, vec![held(&[attempt(0, 0, 0)], &[])]);
+    assert_eq!(released(&actions), [("a".to_string(), attempt(0, 0, 0))]);
+}
+
+#[test]
+fn nonsense_in_an_inventory_is_dropped() {
+    let mut bench = Bench::with_executors(1);
+    bench.submit(Q, scan(1));
+    let strange = [attempt(7, 0, 0), attempt(0, 7, 0), attempt(0, 0, 7)];
+    let actions = bench.attach("b", 4, vec![held(&strange, &strange)]);
+    assert_eq!(released(&actions).len(), 3);
+    assert_eq!(cancelled(&actions).len(), 3);
+}
+
+#[test]
+fn queries_of_other_owners_are_left_alone() {
+    let mut bench = Bench::with_executors(1);
+    let actions = bench.attach("b", 4, vec![held(&[attempt(0, 0, 0)], &[attempt(0, 1, 0)])]);
+    assert!(actions.is_empty(), "{actions:?}");
+    // Ours once, but somebody else commands it by now.
+    bench.submit(Q, scan(1));
+    let mut theirs = held(&[attempt(0, 0, 0)], &[]);
+    theirs.epoch = Epoch(3);
+    let actions = bench.attach("c", 4, vec![theirs]);
+    assert!(released(&actions).is_empty());
+}
+
+#[test]
+fn an_executor_that_missed_the_end_of_a_query_is_told() {
+    let mut bench = Bench::with_executors(2);
+    bench.submit(Q, scan(2));
+    bench.lose("b");
+    assert_eq!(ended(&bench.cancel(Q)), ["a"]);
+    let actions = bench.attach("b", 4, vec![held(&[], &[attempt(0, 1, 0)])]);
+    assert_eq!(ended(&actions), ["b"]);
+}
+
+#[test]
+fn an_executor_with_another_address_is_found_there() {
+    let mut bench = Bench::with_executors(1);
+    let task = started(&bench.submit(Q, shuffle(2))).remove(0);
+    bench.finish(&task);
+    let actions = bench.tell(Event::ExecutorAttached {
+        executor: executor("a"),
+        address: "elsewhere:1".to_string(),
+        zone: String::new(),
+        slots: 4,
+        draining: false,
+        held: vec![held(&[attempt(0, 0, 0)], &[])],
+    });
+    let text = format!("{actions:?}");
+    assert!(text.contains("elsewhere:1"), "{text}");
+    assert_eq!(started(&actions)[0].stage, StageId(1));
+}
+
+fn known(stage: u32, outputs: &[Option<(&str, u32)>], count: u32) -> KnownStage {
+    let tasks = outputs.iter().enumerate().map(|(nth, output)| KnownTask {
+        partitions: PartitionRange::new(nth as u32 * count, count),
+        output: output.map(|(holder, attempt)| KnownOutput {
+            attempt: Attempt(attempt),
+            executor: executor(holder),
+            summary: summary(5, &[1]),
+        }),
+    });
+    KnownStage {
+        stage: StageId(stage),
+        tasks: tasks.collect(),
+    }
+}
+
+fn adopt(stages: Vec<KnownStage>, held: Vec<(&str, HeldQuery)>) -> Event {
+    Event::Adopt {
+        query: query(Q),
+        graph: shuffle(4),
+        epoch: Epoch(1),
+        deadline: None,
+        stages,
+        held: held
+            .into_iter()
+            .map(|(name, held)| (executor(name), held))
+            .collect(),
+    }
+}
+
+#[test]
+fn an_adopted_query_goes_on_where_it_was() {
+    let mut bench = Bench::with_executors(2);
+    let stages = vec![
+        known(1, &[None, None], 2),
+        known(0, &[Some(("a", 0)), Some(("b", 1))], 2),
+    ];
+    let here = vec![
+        ("a", held(&[attempt(0, 0, 0)], &[attempt(1, 0, 0)])),
+        ("b", held(&[attempt(0, 1, 1)], &[])),
+    ];
+    let actions = bench.tell(adopt(stages, here));
+    // One reader runs on; the other was lost with its launch.
+    let launched = started(&actions);
+    assert_eq!(launched.len(), 1);
+    assert_eq!(launched[0].attempt(), attempt(1, 1, 1 << 16));
+    assert_eq!((bench.done(0), bench.running(1)), (2, 2));
+    // The former owner's attempt reports, under the epoch in which it was launched.
+    let mut theirs = launched[0].clone();
+    theirs.executor = executor("a");
+    theirs.launch.task = paceline_model::TaskId(0);
+    theirs.launch.attempt = Attempt(0);
+    bench.finish(&theirs);
+    assert!(is_finished(&bench.finish(&launched[0])));
+}
+
+#[test]
+fn an_adopted_query_trusts_no_output_that_its_holder_does_not_name() {
+    let mut bench = Bench::with_executors(2);
+    let stages = vec![known(0, &[Some(("a", 0)), Some(("gone", 0))], 2)];
+    let actions = bench.tell(adopt(stages, Vec::new()));
+    assert_eq!(started(&actions).len(), 2);
+    assert_eq!(bench.done(0), 0);
+}
+
+#[test]
+fn a_division_that_does_not_fit_is_made_afresh() {
+    for wrong in [
+        known(0, &[None, None, None], 2),
+        known(0, &[], 1),
+        known(0, &[None], 0),
+        known(9, &[None], 4),
+        known(0, &[None, None], u32::MAX),
+    ] {
+        let mut bench = Bench::with_executors(2);
+        let actions = bench.tell(adopt(vec![wrong], Vec::new()));
+        assert_eq!(started(&actions).len(), 2);
+    }
+}

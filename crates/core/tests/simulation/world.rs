@@ -1,0 +1,498 @@
+//! One scheduler's core, executors that may fail, and the messages between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use paceline_core::{
+    Action, AttemptRef, AttemptState, Core, Counters, Event, KnownOutput, KnownStage, KnownTask,
+    Now, Options, Outcome, StageOutputs,
+};
+use paceline_model::{
+    Epoch, ErrorClass, ExecutorId, LostOutput, OutputId, OutputLocation, OutputSummary,
+    PartitionRange, QueryError, QueryId, StageGraph, StageId,
+};
+
+use crate::checks::{Ledger, check_complete};
+use crate::executor::{Executor, Kept, Lineage, Report, Run, output_id};
+use crate::rng::Rng;
+
+/// What a journal would know of a query.
+#[derive(Clone)]
+pub(crate) enum Record {
+    Formed(StageId, Vec<PartitionRange>),
+    Finished(StageId, StageOutputs),
+}
+
+pub(crate) struct Client {
+    pub(crate) graph: Arc<StageGraph>,
+    pub(crate) epoch: Epoch,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) result: Option<StageOutputs>,
+    pub(crate) gone: bool,
+    pub(crate) cancelled: bool,
+    pub(crate) has_deadline: bool,
+    pub(crate) released: bool,
+    pub(crate) journal: Vec<Record>,
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) core: Core,
+    pub(crate) now: Now,
+    pub(crate) wake: Option<Now>,
+    pub(crate) executors: BTreeMap<ExecutorId, Executor>,
+    /// Reports on their way, in no order.
+    pub(crate) reports: Vec<(ExecutorId, Report)>,
+    pub(crate) clients: BTreeMap<QueryId, Client>,
+    pub(crate) graphs: BTreeMap<QueryId, Arc<StageGraph>>,
+    pub(crate) ledger: Ledger,
+    /// Whether things go wrong.
+    pub(crate) faults: bool,
+    pub(crate) user_errors: bool,
+    pub(crate) options: Options,
+    nonces: u64,
+    /// Results that came back within reports.
+    inline: BTreeMap<OutputId, Kept>,
+    /// Counters of cores that are gone.
+    pub(crate) past: Counters,
+    pub(crate) result_changes: u64,
+    pub(crate) actions: u64,
+    /// Every action in words, if somebody wants to compare.
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, options: Options) -> Self {
+        World {
+            rng: Rng::new(seed),
+            core: Core::new(options.clone()),
+            now: Now::default(),
+            wake: None,
+            executors: BTreeMap::new(),
+            reports: Vec::new(),
+            clients: BTreeMap::new(),
+            graphs: BTreeMap::new(),
+            ledger: Ledger::default(),
+            faults: true,
+            user_errors: false,
+            options,
+            nonces: 0,
+            inline: BTreeMap::new(),
+            past: Counters::default(),
+            result_changes: 0,
+            actions: 0,
+            trace: None,
+        }
+    }
+
+    /// Tells the core of an event and carries its actions to where they belong.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.ledger.told(&event);
+        let actions = self.core.handle(event, self.now);
+        let violations = self.core.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+        let mut launches = std::collections::BTreeSet::new();
+        for action in actions {
+            self.actions += 1;
+            if let Some(trace) = &mut self.trace {
+                trace.push(format!("{action:?}"));
+            }
+            self.ledger.done(&action, &self.graphs);
+            if let Action::Launch {
+                executor,
+                query,
+                stage,
+                ..
+            } = &action
+            {
+                let first = launches.insert((executor.clone(), *query, *stage));
+                assert!(first, "two launches of one stage to one executor");
+            }
+            self.carry(action);
+        }
+    }
+
+    fn carry(&mut self, action: Action) {
+        match action {
+            Action::Launch { ref executor, .. }
+            | Action::CancelAttempts { ref executor, .. }
+            | Action::ReleaseOutputs { ref executor, .. }
+            | Action::EndQuery { ref executor, .. } => {
+                let executor = self.executors.get_mut(executor).unwrap();
+                if executor.alive && executor.attached {
+                    executor.inbox.push_back(action);
+                }
+            }
+            Action::StageFormed {
+                query,
+                stage,
+                tasks,
+            } => {
+                let journal = &mut self.clients.get_mut(&query).unwrap().journal;
+                journal.push(Record::Formed(stage, tasks));
+            }
+            Action::StageFinished {
+                query,
+                stage,
+                outputs,
+            } => {
+                check_complete(
+                    self.graphs[&query].stage(stage).unwrap(),
+                    &outputs.locations,
+                );
+                let journal = &mut self.clients.get_mut(&query).unwrap().journal;
+                journal.push(Record::Finished(stage, outputs));
+            }
+            Action::Settled { query, outcome, .. } => {
+                let client = self.clients.get_mut(&query).unwrap();
+                assert!(client.outcome.is_none(), "settled twice");
+                if let Outcome::Finished { result } = &outcome {
+                    client.result = Some(result.clone());
+                }
+                client.outcome = Some(outcome);
+            }
+            Action::ResultChanged { query, result, .. } => {
+                self.result_changes += 1;
+                let client = self.clients.get_mut(&query).unwrap();
+                assert!(matches!(client.outcome, Some(Outcome::Finished { .. })));
+                client.result = Some(result);
+            }
+            Action::ResultGone { query, .. } => {
+                let client = self.clients.get_mut(&query).unwrap();
+                assert!(matches!(client.outcome, Some(Outcome::Finished { .. })));
+                client.gone = true;
+            }
+            Action::WakeAt(at) => self.wake = Some(at),
+        }
+    }
+
+    /// An executor opens a stream: what was on its way in the former one is lost.
+    pub(crate) fn attach(&mut self, id: &ExecutorId) {
+        let executor = self.executors.get_mut(id).unwrap();
+        executor.attached = true;
+        executor.inbox.clear();
+        let event = Event::ExecutorAttached {
+            executor: id.clone(),
+            address: format!("{id}:50052"),
+            zone: String::new(),
+            slots: executor.slots,
+            draining: executor.draining,
+            held: executor.inventory(),
+        };
+        let again = executor.unacknowledged.clone();
+        self.tell(event);
+        self.reports
+            .extend(again.into_iter().map(|report| (id.clone(), report)));
+    }
+
+    /// A command reaches its executor.
+    pub(crate) fn deliver_command(&mut self, id: &ExecutorId) {
+        let executor = self.executors.get_mut(id).unwrap();
+        if !executor.alive || !executor.attached {
+            executor.inbox.clear();
+            return;
+        }
+        for report in executor.obey() {
+            self.send(id, report);
+        }
+    }
+
+    fn send(&mut self, id: &ExecutorId, report: Report) {
+        let executor = self.executors.get_mut(id).unwrap();
+        executor.unacknowledged.push(report.clone());
+        if executor.attached {
+            self.reports.push((id.clone(), report));
+        }
+    }
+
+    /// A report reaches the scheduler, any of those on their way; perhaps not for the last time.
+    pub(crate) fn deliver_report(&mut self) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let nth = self.rng.below(self.reports.len());
+        let (id, report) = self.reports.swap_remove(nth);
+        if self.faults && self.rng.one_in(10) {
+            self.reports.push((id.clone(), report.clone()));
+        }
+        let executor = self.executors.get_mut(&id).unwrap();
+        let acknowledged = |kept: &Report| {
+            kept.id == report.id
+                && std::mem::discriminant(&kept.state) == std::mem::discriminant(&report.state)
+        };
+        if !self.faults || !self.rng.one_in(5) {
+            executor.unacknowledged.retain(|kept| !acknowledged(kept));
+        }
+        self.tell(Event::TaskReport {
+            executor: id,
+            id: report.id,
+            epoch: report.epoch,
+            state: report.state,
+        });
+    }
+
+    /// One attempt on that executor gets to its end, or tells how far it is.
+    pub(crate) fn work(&mut self, id: &ExecutorId) {
+        let executor = &self.executors[id];
+        if !executor.alive {
+            return;
+        }
+        let running: Vec<(QueryId, AttemptRef)> = executor
+            .queries
+            .iter()
+            .flat_map(|(&query, share)| share.running.keys().map(move |&id| (query, id)))
+            .collect();
+        let Some(&(query, attempt)) = self.rng.pick(&running) else {
+            return;
+        };
+        let share = &self.executors[id].queries[&query];
+        let (epoch, run) = (share.epoch, share.running[&attempt].clone());
+        let state = if self.rng.one_in(8) {
+            AttemptState::Running { rows: 1, bytes: 8 }
+        } else {
+            let share = self.executors.get_mut(id).unwrap().queries.get_mut(&query);
+            share.unwrap().running.remove(&attempt);
+            self.finish(id, query, attempt, &run)
+        };
+        let report = Report {
+            id: output_id(query, attempt),
+            epoch,
+            state,
+        };
+        self.send(id, report);
+    }
+
+    fn finish(
+        &mut self,
+        id: &ExecutorId,
+        query: QueryId,
+        attempt: AttemptRef,
+        run: &Run,
+    ) -> AttemptState {
+        if let Some(failure) = self.random_failure() {
+            return failure;
+        }
+        let mut lineage = Lineage::new();
+        let graph = Arc::clone(&self.graphs[&query]);
+        for (producer, locations) in &run.inputs {
+            let input = graph.stage(attempt.stage).unwrap().inputs.iter();
+            let whole = input.clone().find(|i| i.stage == *producer).unwrap().whole;
+            for location in locations.iter() {
+                let hash = matches!(
+                    graph.stage(*producer).unwrap().exchange,
+                    paceline_model::ExchangeKind::Hash { .. }
+                );
+                let mut mine = run.launch.partitions.iter();
+                if !whole && !hash && !mine.any(|p| location.partitions.contains(p)) {
+                    continue;
+                }
+                match self.read(query, *producer, location) {
+                    Ok(kept) => merge(&mut lineage, &kept.lineage),
+                    Err(lost) => {
+                        return AttemptState::Failed(QueryError::output_lost(lost, "cannot read"));
+                    }
+                }
+            }
+        }
+        if !graph.stage(attempt.stage).unwrap().deterministic {
+            self.nonces += 1;
+            lineage.insert((attempt.stage, attempt.task), self.nonces);
+        }
+        let root = graph.root().id == attempt.stage;
+        let inline = root && self.rng.one_in(3);
+        let summary = OutputSummary {
+            rows: 1,
+            bytes: u64::from(run.launch.partitions.count),
+            partition_bytes: vec![1; run.launch.partitions.count as usize],
+            disk_bytes: 0,
+        };
+        let kept = Kept {
+            lineage,
+            summary: summary.clone(),
+        };
+        if inline {
+            self.inline.insert(output_id(query, attempt), kept);
+        } else {
+            let share = self.executors.get_mut(id).unwrap().queries.get_mut(&query);
+            share.unwrap().outputs.insert(attempt, kept);
+        }
+        AttemptState::Finished { summary, inline }
+    }
+
+    fn random_failure(&mut self) -> Option<AttemptState> {
+        if !self.faults {
+            return None;
+        }
+        let class = match self.rng.below(60) {
+            0 => ErrorClass::Retryable,
+            1 => ErrorClass::Resource,
+            2 => return Some(AttemptState::Cancelled),
+            3 if self.user_errors => ErrorClass::User,
+            _ => return None,
+        };
+        Some(AttemptState::Failed(QueryError::new(class, "injected")))
+    }
+
+    /// Reads one output, wherever it lies.
+    pub(crate) fn read(
+        &mut self,
+        query: QueryId,
+        stage: StageId,
+        location: &OutputLocation,
+    ) -> Result<Kept, LostOutput> {
+        let holder = &self.executors[&location.executor];
+        let what = AttemptRef {
+            stage,
+            task: location.task,
+            attempt: location.attempt,
+        };
+        if let Some(kept) = self.inline.get(&output_id(query, what)) {
+            return Ok(kept.clone());
+        }
+        let cut_off = self.faults && self.rng.one_in(100);
+        let lost = |unreachable| LostOutput {
+            stage,
+            task: location.task,
+            attempt: location.attempt,
+            executor: location.executor.clone(),
+            unreachable,
+        };
+        if !holder.alive || cut_off {
+            return Err(lost(true));
+        }
+        holder.kept(query, what).cloned().ok_or(lost(false))
+    }
+
+    /// A client reads a result; if it cannot, it says so. Returns whether it could.
+    pub(crate) fn read_result(&mut self, query: QueryId) -> bool {
+        let client = &self.clients[&query];
+        let Some(result) = client.result.clone().filter(|_| !client.gone) else {
+            return false;
+        };
+        let root = client.graph.root().id;
+        let mut lineage = Lineage::new();
+        let mut lost = Vec::new();
+        for (location, summary) in result.locations.iter().zip(&result.summaries) {
+            assert!(summary.rows > 0);
+            match self.read(query, root, location) {
+                Ok(kept) => merge(&mut lineage, &kept.lineage),
+                Err(missing) => lost.push(missing),
+            }
+        }
+        if lost.is_empty() {
+            return true;
+        }
+        self.tell(Event::ResultLost { query, lost });
+        false
+    }
+
+    /// Another scheduler takes over with what the journal tells, the latest records perhaps missing.
+    pub(crate) fn take_over(&mut self) {
+        add(&mut self.past, self.core.counters());
+        self.core = Core::new(self.options.clone());
+        self.ledger.taken_over();
+        self.reports.clear();
+        self.wake = None;
+        let attached: Vec<ExecutorId> = self
+            .executors
+            .values()
+            .filter(|e| e.alive && e.attached)
+            .map(|e| e.id.clone())
+            .collect();
+        for id in &attached {
+            self.attach(id);
+        }
+        let queries: Vec<QueryId> = self.clients.keys().copied().collect();
+        for query in queries {
+            let client = self.clients.get_mut(&query).unwrap();
+            client.epoch = client.epoch.next();
+            if client.outcome.is_some() {
+                self.forget(query);
+                continue;
+            }
+            let known = client.journal.len();
+            client
+                .journal
+                .truncate(known - self.rng.below(known / 2 + 1));
+            let (graph, epoch) = (Arc::clone(&client.graph), client.epoch);
+            let stages = known_stages(&client.journal);
+            let held = attached.iter().flat_map(|id| {
+                let held = self.executors[id].inventory().into_iter();
+                held.filter(|held| held.query == query)
+                    .map(|held| (id.clone(), held))
+            });
+            let event = Event::Adopt {
+                query,
+                graph,
+                epoch,
+                deadline: None,
+                stages,
+                held: held.collect(),
+            };
+            self.clients.get_mut(&query).unwrap().has_deadline = false;
+            self.tell(event);
+        }
+    }
+
+    /// Queries that had ended when their owner died: executors drop them in time.
+    fn forget(&mut self, query: QueryId) {
+        for executor in self.executors.values_mut() {
+            executor.queries.remove(&query);
+        }
+        let client = self.clients.get_mut(&query).unwrap();
+        client.released = true;
+    }
+}
+
+fn known_stages(journal: &[Record]) -> Vec<KnownStage> {
+    let mut known: BTreeMap<StageId, KnownStage> = BTreeMap::new();
+    for record in journal {
+        match record {
+            Record::Formed(stage, ranges) => {
+                let tasks = ranges.iter().map(|&partitions| KnownTask {
+                    partitions,
+                    output: None,
+                });
+                let (stage, tasks) = (*stage, tasks.collect());
+                known.insert(stage, KnownStage { stage, tasks });
+            }
+            Record::Finished(stage, outputs) => {
+                let tasks = &mut known.get_mut(stage).unwrap().tasks;
+                let outputs = outputs.locations.iter().zip(&outputs.summaries);
+                for (task, (location, summary)) in tasks.iter_mut().zip(outputs) {
+                    task.output = Some(KnownOutput {
+                        attempt: location.attempt,
+                        executor: location.executor.clone(),
+                        summary: summary.as_ref().clone(),
+                    });
+                }
+            }
+        }
+    }
+    known.into_values().collect()
+}
+
+/// Whoever reads two outputs must find that both read the same attempts.
+fn merge(into: &mut Lineage, from: &Lineage) {
+    for (task, nonce) in from {
+        let other = into.insert(*task, *nonce);
+        assert!(
+            other.is_none_or(|other| other == *nonce),
+            "two attempts of {task:?} were read"
+        );
+    }
+}
+
+pub(crate) fn add(total: &mut Counters, more: Counters) {
+    total.queries_finished += more.queries_finished;
+    total.queries_failed += more.queries_failed;
+    total.queries_refused += more.queries_refused;
+    total.attempts_taken_back += more.attempts_taken_back;
+    total.outputs_taken_back += more.outputs_taken_back;
+    total.outputs_lost += more.outputs_lost;
+    total.attempts_lost += more.attempts_lost;
+    total.attempts_cancelled += more.attempts_cancelled;
+    total.reruns += more.reruns;
+    total.stale_reports += more.stale_reports;
+    total.queries_adopted += more.queries_adopted;
+}
