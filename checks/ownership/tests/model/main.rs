@@ -1,0 +1,62 @@
+//! The ownership protocol, checked exhaustively on the code that runs.
+//!
+//! Three schedulers and one query; a store of create-only names whose writes land at once, late or
+//! never; anyone may suspect anyone at any time; schedulers crash between any two steps; journals are
+//! snapshotted, truncated, drained and removed. Every reachable state is visited. The world is as large
+//! as it has to be for the protocol to go wrong without each of its rules, which the last tests show.
+
+mod protocol;
+mod world;
+
+use paceline_core::ownership::{Rule, Rules};
+use stateright::{Checker, Model};
+
+use protocol::{NOT_LOST, Protocol};
+
+#[test]
+fn no_order_of_events_breaks_the_protocol() {
+    let checker = Protocol::default().checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} of them different, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    checker.assert_properties();
+    // A model that hardly moves proves nothing.
+    assert!(checker.unique_state_count() > 1_000_000);
+}
+
+/// Without the rule, some order of events must lose the query.
+fn is_needed(rule: Rule) {
+    let model = Protocol {
+        rules: Rules::without(rule),
+        overlap: rule == Rule::SnapshotKeepsUnclaimed,
+        ..Protocol::default()
+    };
+    let stop = stateright::HasDiscoveries::AnyFailures;
+    let checker = model
+        .checker()
+        .threads(2)
+        .finish_when(stop)
+        .spawn_bfs()
+        .join();
+    let path = checker.discovery(NOT_LOST);
+    let path = path.unwrap_or_else(|| panic!("nobody noticed that {rule:?} does not hold"));
+    println!("without {rule:?}:\n{path}");
+}
+
+#[test]
+fn a_claim_that_no_journal_backs_loses_the_query() {
+    is_needed(Rule::JournalBeforeClaim);
+}
+
+#[test]
+fn an_unclaimed_adoption_that_is_passed_over_loses_the_query() {
+    is_needed(Rule::SettleUnclaimed);
+}
+
+#[test]
+fn a_snapshot_without_an_unclaimed_adoption_loses_the_query() {
+    is_needed(Rule::SnapshotKeepsUnclaimed);
+}
