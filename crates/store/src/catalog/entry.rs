@@ -1,0 +1,193 @@
+//! How a change is written: one JSON object, which a person can read in the store.
+//!
+//! `{"v":1,"made_by":"…","change":{"kind":"create_schema",…}}`
+//!
+//! A reader passes over fields that it does not know. A kind that it does not know is an error,
+//! unless the writer marked the entry `"ignorable": true`: then it only counts as a version.
+
+use bytes::Bytes;
+use paceline_model::SchedulerId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::CatalogChange;
+use crate::{Key, StateStore, StoreError, record};
+
+const RECORD_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    v: u32,
+    made_by: &'a SchedulerId,
+    change: &'a CatalogChange,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default)]
+    ignorable: bool,
+    change: Value,
+}
+
+pub(super) fn encode(change: &CatalogChange, made_by: &SchedulerId) -> Bytes {
+    record::encode(&Written {
+        v: RECORD_VERSION,
+        made_by,
+        change,
+    })
+}
+
+/// The change in an entry; `None` if it is of a kind that may be ignored.
+pub(super) fn decode(
+    store: &StateStore,
+    key: &Key,
+    payload: &[u8],
+) -> Result<Option<CatalogChange>, StoreError> {
+    let entry: Read = record::decode(store, key, payload, RECORD_VERSION)?;
+    let kind = entry.change.get("kind").and_then(Value::as_str);
+    let kind = kind.ok_or_else(|| store.corrupt(key, "its change has no kind".to_string()))?;
+    if !CatalogChange::KINDS.contains(&kind) {
+        if entry.ignorable {
+            return Ok(None);
+        }
+        return Err(store.newer(key, format!("a catalog change of kind '{kind}'")));
+    }
+    serde_json::from_value(entry.change)
+        .map(Some)
+        .map_err(|e| store.corrupt(key, e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{ExternalTable, TableFormat, View};
+    use crate::{Limits, StoreMetrics};
+    use object_store::memory::InMemory;
+    use std::sync::Arc;
+
+    fn store() -> StateStore {
+        let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
+        StateStore::over(
+            Arc::new(InMemory::new()),
+            "memory",
+            Limits::default(),
+            metrics,
+        )
+    }
+
+    fn read(text: &str) -> Result<Option<CatalogChange>, StoreError> {
+        decode(&store(), &Key::new("catalog").numbered(1), text.as_bytes())
+    }
+
+    fn named(schema: &str, name: &str) -> (String, String) {
+        (schema.to_string(), name.to_string())
+    }
+
+    /// Every kind, with its frozen bytes. Add to it; never change a line.
+    fn golden() -> Vec<(CatalogChange, &'static str)> {
+        let (schema, name) = named("public", "t");
+        let table = ExternalTable {
+            schema: schema.clone(),
+            name: name.clone(),
+            location: "s3://b/t/".to_string(),
+            format: TableFormat::Parquet,
+            options: [("format.pushdown".to_string(), "true".to_string())].into(),
+            arrow_schema: Bytes::from_static(&[0xff, 0x00, 0x10]),
+            partition_columns: vec!["day".to_string()],
+            definition: "CREATE EXTERNAL TABLE t".to_string(),
+        };
+        let view = View {
+            schema: schema.clone(),
+            name: name.clone(),
+            sql: "CREATE VIEW t AS SELECT 1".to_string(),
+        };
+        vec![
+            (
+                CatalogChange::CreateSchema { name: name.clone() },
+                r#"{"v":1,"made_by":"s1","change":{"kind":"create_schema","name":"t"}}"#,
+            ),
+            (
+                CatalogChange::DropSchema { name: name.clone() },
+                r#"{"v":1,"made_by":"s1","change":{"kind":"drop_schema","name":"t"}}"#,
+            ),
+            (
+                CatalogChange::CreateExternalTable { table },
+                concat!(
+                    r#"{"v":1,"made_by":"s1","change":{"kind":"create_external_table","table":"#,
+                    r#"{"schema":"public","name":"t","location":"s3://b/t/","format":"parquet","#,
+                    r#""options":{"format.pushdown":"true"},"arrow_schema":"/wAQ","#,
+                    r#""partition_columns":["day"],"definition":"CREATE EXTERNAL TABLE t"}}}"#
+                ),
+            ),
+            (
+                CatalogChange::CreateView { view },
+                concat!(
+                    r#"{"v":1,"made_by":"s1","change":{"kind":"create_view","view":"#,
+                    r#"{"schema":"public","name":"t","sql":"CREATE VIEW t AS SELECT 1"}}}"#
+                ),
+            ),
+            (
+                CatalogChange::DropTable {
+                    schema: schema.clone(),
+                    name: name.clone(),
+                },
+                r#"{"v":1,"made_by":"s1","change":{"kind":"drop_table","schema":"public","name":"t"}}"#,
+            ),
+            (
+                CatalogChange::DropView { schema, name },
+                r#"{"v":1,"made_by":"s1","change":{"kind":"drop_view","schema":"public","name":"t"}}"#,
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_kind_is_frozen() {
+        let golden = golden();
+        assert_eq!(golden.len(), CatalogChange::KINDS.len());
+        for (change, text) in golden {
+            assert_eq!(encode(&change, &SchedulerId::new("s1")), text.as_bytes());
+            assert_eq!(read(text), Ok(Some(change)));
+            let later = text.replace("\"kind\"", "\"mood\":\"fine\",\"kind\"");
+            assert!(read(&later).is_ok(), "an unknown field is passed over");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_unless_ignorable() {
+        let unknown = r#"{"v":1,"made_by":"s","change":{"kind":"paint"}}"#;
+        let said = read(unknown).unwrap_err().to_string();
+        assert!(
+            said.contains("'paint'") && said.contains("upgrade"),
+            "{said}"
+        );
+        let ignorable = unknown.replace("{\"v\":1", "{\"v\":1,\"ignorable\":true");
+        assert_eq!(read(&ignorable), Ok(None));
+        let later = unknown.replace("\"v\":1", "\"v\":2");
+        assert!(matches!(read(&later), Err(StoreError::Newer { .. })));
+        for damaged in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"v":1}"#,
+            r#"{"v":1,"change":{"kind":"drop_view"}}"#,
+        ] {
+            assert!(
+                matches!(read(damaged), Err(StoreError::Corrupt { .. })),
+                "{damaged}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let (change, _) = golden().remove(2);
+        let CatalogChange::CreateExternalTable { mut table } = change else {
+            panic!("the third golden line is a table");
+        };
+        table
+            .options
+            .insert("secret".to_string(), "hunter2".to_string());
+        table.definition = "… OPTIONS ('secret' 'hunter2')".to_string();
+        assert!(!format!("{table:?}").contains("hunter2"));
+    }
+}

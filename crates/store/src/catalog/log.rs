@@ -1,0 +1,245 @@
+//! The log of catalog changes in the store, and this process's view of it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use paceline_model::{CatalogVersion, SchedulerId};
+use parking_lot::Mutex as BlockingMutex;
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStatement, entry};
+use crate::{Created, Key, StateStore, StoreError};
+
+/// How many entries are read at once when many are missing.
+const READERS: usize = 16;
+/// How often an append is tried when others are always faster. Each try that fails is a change of
+/// somebody else that succeeded.
+const TRIES: u32 = 64;
+/// How many versions are kept in memory for tickets that were planned with them.
+const REMEMBERED: usize = 32;
+
+/// The catalog log of a cluster. Share one per process behind an `Arc`.
+///
+/// What [`current`](Self::current) returns is in the store, whole, and every other process that
+/// reads the log will come to the same. It may be old: peers tell of new versions
+/// ([`refresh_to`](Self::refresh_to)), and who may have missed that looks for itself
+/// ([`refresh_tail`](Self::refresh_tail)).
+#[derive(Debug)]
+pub struct CatalogLog {
+    store: StateStore,
+    folder: Key,
+    current: watch::Sender<CatalogSnapshot>,
+    /// Older versions, the newest last.
+    earlier: BlockingMutex<VecDeque<CatalogSnapshot>>,
+    /// Held while the log is read on or appended to, so that this process does so once at a time.
+    /// Held across awaits, hence not a blocking mutex.
+    tail: Mutex<()>,
+}
+
+impl CatalogLog {
+    /// Reads the whole log.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store cannot be read, a version is missing, or a change is not
+    /// understood.
+    pub async fn open(store: StateStore) -> Result<Self, CatalogError> {
+        let log = CatalogLog {
+            store,
+            folder: Key::new("catalog"),
+            current: watch::Sender::new(CatalogSnapshot::default()),
+            earlier: BlockingMutex::default(),
+            tail: Mutex::new(()),
+        };
+        let keys = log.store.list(&log.folder, None).await?;
+        let newest = keys.iter().filter_map(Key::number).max().unwrap_or(0);
+        log.refresh_to(CatalogVersion(newest)).await?;
+        // A listing may lag behind.
+        log.refresh_tail().await?;
+        Ok(log)
+    }
+
+    /// The newest version that this process knows. Asks the store for nothing.
+    pub fn current(&self) -> CatalogSnapshot {
+        self.current.borrow().clone()
+    }
+
+    /// Tells of each newer version as this process learns of it.
+    pub fn watch(&self) -> watch::Receiver<CatalogSnapshot> {
+        self.current.subscribe()
+    }
+
+    /// The catalog as of a version, for a query that was planned with it.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the version is not in the log, or the log cannot be read.
+    pub async fn at(&self, version: CatalogVersion) -> Result<CatalogSnapshot, CatalogError> {
+        self.refresh_to(version).await?;
+        let current = self.current();
+        if current.version() == version {
+            return Ok(current);
+        }
+        let known = {
+            let earlier = self.earlier.lock();
+            earlier.iter().find(|s| s.version() == version).cloned()
+        };
+        match known {
+            Some(snapshot) => Ok(snapshot),
+            None => self.fold(CatalogSnapshot::default(), version).await,
+        }
+    }
+
+    /// Reads on until `version` is known, which a peer says exists.
+    ///
+    /// # Errors
+    /// [`CatalogError::Missing`] if it does not, or any failure to read it.
+    pub async fn refresh_to(
+        &self,
+        version: CatalogVersion,
+    ) -> Result<CatalogSnapshot, CatalogError> {
+        if self.current.borrow().version() < version {
+            let tail = self.tail.lock().await;
+            let current = self.current();
+            if current.version() < version {
+                let read = self.fold(current, version).await?;
+                self.advance(&tail, read);
+            }
+        }
+        Ok(self.current())
+    }
+
+    /// Reads on as far as the log goes: one request if nothing is new.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the store cannot say whether there is more, or it is not understood.
+    pub async fn refresh_tail(&self) -> Result<CatalogSnapshot, CatalogError> {
+        let tail = self.tail.lock().await;
+        loop {
+            let current = self.current();
+            let next = current.version().next();
+            match self.store.get(&self.key(next)).await? {
+                None => return Ok(current),
+                Some(payload) => {
+                    let change = self.decode(next, &payload)?;
+                    self.advance(&tail, current.apply(change.as_ref()));
+                }
+            }
+        }
+    }
+
+    /// Carries out a statement on behalf of scheduler `by`, and returns the version that shows it.
+    ///
+    /// The statement is resolved against the newest version; if another process makes that version
+    /// first, its change is taken in and the statement is resolved again. A statement that changes
+    /// nothing (`IF EXISTS`) returns a version at which that was so.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the statement cannot be carried out. After a [`StoreError::Unknown`]
+    /// the change may be in the log, or appear there later.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, the change may or may not be made, as with `Unknown`.
+    pub async fn append(
+        &self,
+        statement: &CatalogStatement,
+        by: &SchedulerId,
+    ) -> Result<CatalogVersion, CatalogError> {
+        // What this process knows may be old, and a refusal must not rest on what is old.
+        let mut fresh = false;
+        let mut tries = 0;
+        while tries < TRIES {
+            let current = self.current();
+            let change = match statement.resolve(&current) {
+                Ok(Some(change)) => change,
+                Ok(None) if fresh => return Ok(current.version()),
+                Err(error) if fresh => return Err(error),
+                Ok(None) | Err(_) => {
+                    self.refresh_tail().await?;
+                    fresh = true;
+                    continue;
+                }
+            };
+            tries += 1;
+            if let Some(version) = self.try_append(&current, &change, by).await? {
+                return Ok(version);
+            }
+        }
+        Err(CatalogError::Contended { tries })
+    }
+
+    /// Tries to make the version after `current`; `None` if somebody else did.
+    async fn try_append(
+        &self,
+        current: &CatalogSnapshot,
+        change: &CatalogChange,
+        by: &SchedulerId,
+    ) -> Result<Option<CatalogVersion>, CatalogError> {
+        let tail = self.tail.lock().await;
+        if self.current.borrow().version() != current.version() {
+            return Ok(None);
+        }
+        let version = current.version().next();
+        let body = entry::encode(change, by);
+        match self.store.create(&self.key(version), &body).await? {
+            Created::Won => {
+                self.advance(&tail, current.apply(Some(change)));
+                Ok(Some(version))
+            }
+            Created::Exists(payload) => {
+                let theirs = self.decode(version, &payload)?;
+                self.advance(&tail, current.apply(theirs.as_ref()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes a snapshot the current one. Whoever holds the tail is the only one to do so, so
+    /// versions never go back.
+    fn advance(&self, _tail: &MutexGuard<'_, ()>, to: CatalogSnapshot) {
+        let version = i64::try_from(to.version().0).unwrap_or(i64::MAX);
+        self.store.inner.metrics.catalog_version.set(version);
+        let before = self.current.send_replace(to);
+        let mut earlier = self.earlier.lock();
+        if earlier.len() == REMEMBERED {
+            earlier.pop_front();
+        }
+        earlier.push_back(before);
+    }
+
+    /// Applies to `from` every change after it, up to `to`.
+    async fn fold(
+        &self,
+        from: CatalogSnapshot,
+        to: CatalogVersion,
+    ) -> Result<CatalogSnapshot, CatalogError> {
+        stream::iter(from.version().0 + 1..=to.0)
+            .map(|version| self.read(CatalogVersion(version)))
+            .buffered(READERS)
+            .try_fold(from, |snapshot, change| async move {
+                Ok(snapshot.apply(change.as_ref()))
+            })
+            .await
+    }
+
+    async fn read(&self, version: CatalogVersion) -> Result<Option<CatalogChange>, CatalogError> {
+        match self.store.get(&self.key(version)).await? {
+            Some(payload) => Ok(self.decode(version, &payload)?),
+            None => Err(CatalogError::Missing {
+                location: self.store.location().to_string(),
+                version,
+            }),
+        }
+    }
+
+    fn decode(
+        &self,
+        version: CatalogVersion,
+        payload: &Bytes,
+    ) -> Result<Option<CatalogChange>, StoreError> {
+        entry::decode(&self.store, &self.key(version), payload)
+    }
+
+    fn key(&self, version: CatalogVersion) -> Key {
+        self.folder.numbered(version.0)
+    }
+}

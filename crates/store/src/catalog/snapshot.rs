@@ -1,0 +1,131 @@
+//! The catalog as of one version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use paceline_model::CatalogVersion;
+
+use super::{CatalogChange, ExternalTable, View};
+
+/// The schema that is always there, and that names without a schema mean.
+pub const DEFAULT_SCHEMA: &str = "public";
+
+/// What a name in a schema stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relation {
+    /// A table over files.
+    ExternalTable(Arc<ExternalTable>),
+    /// A named query.
+    View(Arc<View>),
+}
+
+impl Relation {
+    /// "table" or "view".
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Relation::ExternalTable(_) => "table",
+            Relation::View(_) => "view",
+        }
+    }
+}
+
+/// The relations of one schema, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schema {
+    relations: BTreeMap<String, Relation>,
+}
+
+impl Schema {
+    /// The relation of that name.
+    pub fn relation(&self, name: &str) -> Option<&Relation> {
+        self.relations.get(name)
+    }
+
+    /// Every relation with its name, in order of names.
+    pub fn relations(&self) -> impl ExactSizeIterator<Item = (&str, &Relation)> {
+        self.relations.iter().map(|(name, r)| (name.as_str(), r))
+    }
+}
+
+/// Every schema and relation as of one version. Immutable, and cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogSnapshot {
+    version: CatalogVersion,
+    schemas: Arc<BTreeMap<String, Arc<Schema>>>,
+}
+
+impl Default for CatalogSnapshot {
+    fn default() -> Self {
+        let schemas = BTreeMap::from([(DEFAULT_SCHEMA.to_string(), Arc::default())]);
+        CatalogSnapshot {
+            version: CatalogVersion::default(),
+            schemas: Arc::new(schemas),
+        }
+    }
+}
+
+impl CatalogSnapshot {
+    /// The version that this is the catalog of.
+    pub fn version(&self) -> CatalogVersion {
+        self.version
+    }
+
+    /// The schema of that name.
+    pub fn schema(&self, name: &str) -> Option<&Schema> {
+        self.schemas.get(name).map(Arc::as_ref)
+    }
+
+    /// Every schema with its name, in order of names.
+    pub fn schemas(&self) -> impl ExactSizeIterator<Item = (&str, &Schema)> {
+        self.schemas.iter().map(|(name, s)| (name.as_str(), &**s))
+    }
+
+    /// The relation of that name in that schema.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.schema(schema)?.relation(name)
+    }
+
+    /// The next version. Pure: every process that folds the same log has the same catalog.
+    ///
+    /// Total, because each change was resolved against the version right before it; a change to
+    /// something that does not exist would leave it so.
+    #[must_use]
+    pub(crate) fn apply(&self, change: Option<&CatalogChange>) -> Self {
+        let mut schemas = BTreeMap::clone(&self.schemas);
+        match change {
+            None => {}
+            Some(CatalogChange::CreateSchema { name }) => {
+                schemas.entry(name.clone()).or_default();
+            }
+            Some(CatalogChange::DropSchema { name }) => {
+                schemas.remove(name);
+            }
+            Some(CatalogChange::CreateExternalTable { table }) => {
+                let relation = Relation::ExternalTable(Arc::new(table.clone()));
+                relations(&mut schemas, &table.schema).insert(table.name.clone(), relation);
+            }
+            Some(CatalogChange::CreateView { view }) => {
+                let relation = Relation::View(Arc::new(view.clone()));
+                relations(&mut schemas, &view.schema).insert(view.name.clone(), relation);
+            }
+            Some(
+                CatalogChange::DropTable { schema, name }
+                | CatalogChange::DropView { schema, name },
+            ) => {
+                relations(&mut schemas, schema).remove(name);
+            }
+        }
+        CatalogSnapshot {
+            version: self.version.next(),
+            schemas: Arc::new(schemas),
+        }
+    }
+}
+
+fn relations<'a>(
+    schemas: &'a mut BTreeMap<String, Arc<Schema>>,
+    schema: &str,
+) -> &'a mut BTreeMap<String, Relation> {
+    let schema = schemas.entry(schema.to_string()).or_default();
+    &mut Arc::make_mut(schema).relations
+}

@@ -1,0 +1,112 @@
+//! Create if absent: the one conditional write, and how its outcome is found out.
+//!
+//! A create is sent; the answer may be yes, "exists", or a failure that says nothing. Only yes is
+//! believed. Everything else is settled by reading the key back:
+//!
+//! ```text
+//!   send ── yes ─────────────────────────────► Won
+//!     │
+//!     └─ "exists", failure ── read back ── own write id ──► Won
+//!            ▲                   │  └───── another's ─────► Exists
+//!            │                   ├──────── no answer ─────► Unknown
+//!            └── nothing there ──┘  (the same bytes again; after SENDS times: Unknown)
+//! ```
+//!
+//! Sending again is safe, because the same bytes under the same key are the same write: if an
+//! earlier one lands late, it is this one.
+
+use bytes::Bytes;
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+
+use crate::frame::{self, WriteId};
+use crate::request::{Failure, FailureKind, Operation, backoff};
+use crate::{Key, StateStore, StoreError};
+
+/// How often one create is sent at most.
+const SENDS: u32 = 3;
+
+/// How a create ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The object is there, and it is ours.
+    Won,
+    /// Another write was there before; this is its payload.
+    Exists(Bytes),
+}
+
+impl StateStore {
+    /// Creates an object that is not there yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] if it could not be found out whether the object was created: it may
+    /// be there, or appear later. Any other [`StoreError`] says that it was not created by this call.
+    ///
+    /// # Cancel safety
+    /// Dropped half way, the object may or may not be created, as with `Unknown`.
+    pub async fn create(&self, key: &Key, payload: &[u8]) -> Result<Created, StoreError> {
+        let result = self.create_and_settle(key, payload).await;
+        let outcome = match &result {
+            Ok((Created::Won, 1)) => "won",
+            Ok((Created::Won, _)) => "won_after_doubt",
+            Ok((Created::Exists(_), _)) => "exists",
+            Err(StoreError::Unknown { .. }) => "unknown",
+            Err(_) => "refused",
+        };
+        let creates = &self.inner.metrics.creates;
+        creates.with_label_values(&[outcome]).inc();
+        result.map(|(created, _)| created)
+    }
+
+    /// The outcome, and the number of requests that it took to know it.
+    async fn create_and_settle(
+        &self,
+        key: &Key,
+        payload: &[u8],
+    ) -> Result<(Created, u32), StoreError> {
+        let deadline = self.deadline();
+        let path = key.under(&self.inner.root);
+        let write = WriteId::random();
+        let body = frame::seal(write, payload);
+        // Whether any send so far may yet land.
+        let mut in_doubt = false;
+        let mut requests = 0;
+        let mut last = String::new();
+        for send in 0..SENDS {
+            if send > 0 {
+                tokio::time::sleep(backoff(send)).await;
+            }
+            requests += 1;
+            let sent = self.inner.objects.put_opts(
+                &path,
+                PutPayload::from_bytes(body.clone()),
+                PutOptions::from(PutMode::Create),
+            );
+            let Failure { kind, reason } =
+                match self.request(Operation::Create, deadline, sent).await {
+                    Ok(_) => return Ok((Created::Won, requests)),
+                    Err(failure) => failure,
+                };
+            in_doubt |= kind.may_still_land();
+            let refused = kind == FailureKind::Refused && !in_doubt;
+            requests += 1;
+            match self.read(key, deadline).await {
+                Ok(Some(found)) => return Ok((self.judge(key, write, &found)?, requests)),
+                Ok(None) | Err(_) if refused => {
+                    return Err(self.refused(Operation::Create, key, reason));
+                }
+                Ok(None) => last = reason,
+                Err(_) => return Err(self.unknown(key, reason)),
+            }
+        }
+        Err(self.unknown(key, last))
+    }
+
+    fn judge(&self, key: &Key, write: WriteId, found: &Bytes) -> Result<Created, StoreError> {
+        let (there, payload) = self.unframe(key, found)?;
+        if there == write {
+            Ok(Created::Won)
+        } else {
+            Ok(Created::Exists(payload))
+        }
+    }
+}

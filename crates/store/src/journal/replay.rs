@@ -1,0 +1,318 @@
+//! Reading journals, and ending those of others.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use paceline_core::ownership::{Chain, Gap, Take};
+use paceline_model::SchedulerId;
+use paceline_proto::state::record::Record as Kind;
+use paceline_proto::state::{Record, Seal, Segment};
+
+use super::segment::{self, folder};
+use super::{Book, JournalError, JournalMetrics};
+use crate::{Created, Key, StateStore, StoreError, record};
+
+/// How many segments are read at once.
+const READERS: usize = 16;
+/// How often a journal is read again when it changed meanwhile.
+const TRIES: u32 = 32;
+/// How many segments a seal follows before the journal is read again.
+const SEALS: u64 = 1000;
+const RECORD_VERSION: u32 = 1;
+
+/// What a journal says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Replayed {
+    /// What its records add up to.
+    pub book: Book,
+    /// The first segment that counts.
+    pub base: u64,
+    /// The number that the next segment would get.
+    pub next: u64,
+    /// Whether nothing in it matters any more. Then the book is empty, whatever is left of it.
+    pub drained: bool,
+}
+
+impl Replayed {
+    /// Who ended the journal, if it is over.
+    pub fn sealed_by(&self) -> Option<&SchedulerId> {
+        self.book.standing().sealed_by()
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct DrainedRecord {
+    v: u32,
+    by: SchedulerId,
+}
+
+/// All journals of a cluster.
+#[derive(Debug, Clone)]
+pub struct Journals {
+    store: StateStore,
+    metrics: JournalMetrics,
+}
+
+impl Journals {
+    /// The journals of the store's cluster.
+    pub fn new(store: StateStore, metrics: JournalMetrics) -> Self {
+        Journals { store, metrics }
+    }
+
+    pub(super) fn store(&self) -> &StateStore {
+        &self.store
+    }
+
+    pub(super) fn metrics(&self) -> &JournalMetrics {
+        &self.metrics
+    }
+
+    /// Every scheduler that has a journal or had one, in order of their names.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the store cannot say.
+    pub async fn schedulers(&self) -> Result<Vec<SchedulerId>, JournalError> {
+        let keys = self.store.list(&Key::new("journal"), None).await?;
+        let names = keys.iter().map(Key::to_string);
+        let mut names: Vec<_> = names.filter_map(|key| scheduler_of(&key)).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Reads a journal to its end. One that does not exist is empty.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the store cannot be read, a segment is missing or is not understood.
+    pub async fn replay(&self, journal: &SchedulerId) -> Result<Replayed, JournalError> {
+        let mut missing = 0;
+        for _ in 0..TRIES {
+            // A gap means that segments were removed between the listing and the reads.
+            match self.read(journal).await? {
+                Ok(replayed) => return Ok(replayed),
+                Err(gap) => missing = gap.missing,
+            }
+        }
+        Err(JournalError::Missing {
+            location: self.store.location().to_string(),
+            journal: journal.clone(),
+            missing,
+        })
+    }
+
+    async fn read(&self, journal: &SchedulerId) -> Result<Result<Replayed, Gap>, JournalError> {
+        let folder = folder(journal);
+        let keys = self.store.list(&folder, None).await?;
+        if keys.contains(&drained_key(journal)) {
+            let drained = true;
+            return Ok(Ok(Replayed {
+                drained,
+                ..Replayed::default()
+            }));
+        }
+        let numbers: Vec<u64> = keys.iter().filter_map(Key::number).collect();
+        let mut segments: BTreeMap<u64, Segment> = stream::iter(numbers)
+            .map(|seq| async move { Ok::<_, StoreError>((seq, self.get(journal, seq).await?)) })
+            .buffered(READERS)
+            .try_filter_map(|(seq, found)| async move { Ok(found.map(|found| (seq, found))) })
+            .try_collect()
+            .await?;
+        // The listing may lag behind.
+        let mut next = segments.last_key_value().map_or(0, |(seq, _)| seq + 1);
+        while let Some(found) = self.get(journal, next).await? {
+            segments.insert(next, found);
+            next += 1;
+        }
+        self.fold(journal, segments)
+    }
+
+    fn fold(
+        &self,
+        journal: &SchedulerId,
+        segments: BTreeMap<u64, Segment>,
+    ) -> Result<Result<Replayed, Gap>, JournalError> {
+        let mut chain = Chain::default();
+        let mut book = Book::default();
+        for (seq, found) in segments {
+            match chain.offer(seq, segment::kind_of(&found)) {
+                Take::Begin => book = Book::default(),
+                Take::Follow => {}
+                Take::Skip => continue,
+            }
+            book.apply(&found.records).map_err(|error| {
+                let key = folder(journal).numbered(seq);
+                self.store.corrupt(&key, error.to_string())
+            })?;
+        }
+        Ok(chain.next().map(|next| Replayed {
+            book,
+            base: chain.base(),
+            next,
+            drained: false,
+        }))
+    }
+
+    async fn get(&self, journal: &SchedulerId, seq: u64) -> Result<Option<Segment>, StoreError> {
+        let key = folder(journal).numbered(seq);
+        match self.store.get(&key).await? {
+            Some(payload) => segment::decode(&self.store, &key, &payload).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends a journal on behalf of `by`, unless it is over already, and returns what it held. Its
+    /// scheduler owns nothing from then on.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it cannot be found out whether the journal is over; asking again is
+    /// harmless.
+    pub async fn seal(
+        &self,
+        journal: &SchedulerId,
+        by: &SchedulerId,
+    ) -> Result<Replayed, JournalError> {
+        let mut created = false;
+        for _ in 0..TRIES {
+            // Also after a seal was created, only a replay tells that it ended the journal: it may
+            // have taken the place of a segment that had just been removed.
+            let replayed = self.replay(journal).await?;
+            if replayed.drained || replayed.sealed_by().is_some() {
+                let won = created && replayed.sealed_by() == Some(by);
+                self.count_seal(if won { "won" } else { "lost" });
+                return Ok(replayed);
+            }
+            match self.try_seal(journal, by, replayed.next).await {
+                Ok(won) => created |= won,
+                Err(error) => {
+                    self.count_seal("unknown");
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(JournalError::Contended {
+            journal: journal.clone(),
+            tries: TRIES,
+        })
+    }
+
+    /// Tries to put a seal under the first free number from `next` on. False if somebody else did.
+    async fn try_seal(
+        &self,
+        journal: &SchedulerId,
+        by: &SchedulerId,
+        next: u64,
+    ) -> Result<bool, StoreError> {
+        let kind = Kind::Seal(Seal { by: by.to_string() });
+        let record = Record { record: Some(kind) };
+        let (_, body) = segment::encode(vec![record]);
+        // A writer that is alive may be as fast as this; the bound is far beyond its luck.
+        for seq in next..next.saturating_add(SEALS) {
+            let key = folder(journal).numbered(seq);
+            match self.store.create(&key, &body).await? {
+                Created::Won => return Ok(true),
+                Created::Exists(payload) => {
+                    let found = segment::decode(&self.store, &key, &payload)?;
+                    if segment::sealed_by(&found).is_some() {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn count_seal(&self, outcome: &str) {
+        self.metrics.seals.with_label_values(&[outcome]).inc();
+    }
+
+    /// Marks a sealed journal as drained. Only to be called when each of its queries is settled, as
+    /// [`Step::Drain`](paceline_core::ownership::Step::Drain) says.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the marker may not be there; asking again is harmless.
+    pub async fn mark_drained(
+        &self,
+        journal: &SchedulerId,
+        by: &SchedulerId,
+    ) -> Result<(), JournalError> {
+        let body = record::encode(&DrainedRecord {
+            v: RECORD_VERSION,
+            by: by.clone(),
+        });
+        self.store.create(&drained_key(journal), &body).await?;
+        Ok(())
+    }
+
+    /// Removes what a drained journal holds, except its seal and its marker, which keep late writes
+    /// from meaning anything. Returns how many segments went.
+    ///
+    /// # Errors
+    /// [`JournalError::NotDrained`] without a marker, or any failure of the store.
+    pub async fn remove_segments(&self, journal: &SchedulerId) -> Result<usize, JournalError> {
+        let keys = self.store.list(&folder(journal), None).await?;
+        if !keys.contains(&drained_key(journal)) {
+            return Err(JournalError::NotDrained {
+                journal: journal.clone(),
+            });
+        }
+        let numbers: Vec<u64> = keys.iter().filter_map(Key::number).collect();
+        let mut removed = 0;
+        for seq in numbers {
+            let found = self.get(journal, seq).await?;
+            if found.is_some_and(|found| segment::sealed_by(&found).is_none()) {
+                self.store.delete(&folder(journal).numbered(seq)).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the segments before `base`, upwards: as long as one is there, so are those after it.
+    pub(super) async fn truncate(
+        &self,
+        journal: &SchedulerId,
+        base: u64,
+    ) -> Result<usize, JournalError> {
+        let keys = self.store.list(&folder(journal), None).await?;
+        let numbers = keys.iter().filter_map(Key::number);
+        let before: Vec<u64> = numbers.filter(|seq| *seq < base).collect();
+        for seq in &before {
+            self.store.delete(&folder(journal).numbered(*seq)).await?;
+        }
+        Ok(before.len())
+    }
+}
+
+fn drained_key(journal: &SchedulerId) -> Key {
+    folder(journal).child("drained")
+}
+
+/// The scheduler whose journal a key is in. Keys write odd characters as `%` and two hex digits.
+fn scheduler_of(key: &str) -> Option<SchedulerId> {
+    let mut parts = key.split('/');
+    let (Some("journal"), Some(name), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    let mut pieces = name.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (code, rest) = piece.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok().map(SchedulerId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_tells_whose_it_is() {
+        for name in ["s1", "a b/c", "50%", "ü"] {
+            let scheduler = SchedulerId::new(name);
+            let key = folder(&scheduler).numbered(3).to_string();
+            assert_eq!(scheduler_of(&key), Some(scheduler), "{key}");
+        }
+        assert_eq!(scheduler_of("members/s1"), None);
+    }
+}

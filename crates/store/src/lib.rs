@@ -1,0 +1,67 @@
+//! The shared state of a cluster, and the only crate that knows the object store.
+//!
+//! ```text
+//!   {root}/cluster              ClusterIdentity   created once
+//!   {root}/catalog/{version}    CatalogLog        create-only, versions without gaps
+//!   {root}/members/{scheduler}  Members           beacons, rewritten by their own scheduler
+//!   {root}/journal/{scheduler}  Journal           segments, create-only; see the module `journal`
+//!   {root}/owners, queries      Claims            who adopted what, how it ended
+//!   {root}/probe/…              probe             scratch, removed again
+//!        │
+//!   StateStore      create (won, exists, or an error that says it is unknown), get, list, put, delete
+//!        │
+//!   object_store    a local directory, S3, GCS, Azure, memory
+//! ```
+//!
+//! **Owns**: what a state location may be, the client with its short limits, the one conditional
+//! write (create if absent) with its three outcomes, the formats of all records of shared state.
+//!
+//! **Refuses**: a store that lets two creates of one key win ([`probe()`]), state of another format
+//! ([`ClusterIdentity`]), locks, leases and any comparison of clocks. Nothing here decides what a
+//! record means for a running query.
+//!
+//! **Invariants**
+//! - A key that was created is never changed and never created again; [`StateStore::put`] is for
+//!   beacons alone, which nobody's correctness rests on.
+//! - Memory follows only what was won: [`CatalogLog::current`] holds no change that another
+//!   process could not read.
+//! - No secret is printed, by an error or by `Debug`.
+//!
+//! Entry types: [`StateLocation`] → [`StateStore`] → [`probe()`], [`ClusterIdentity`],
+//! [`CatalogLog`], [`Members`] and [`Liveness`], [`Journal`], [`Journals`] and [`Claims`].
+
+mod catalog;
+mod cluster;
+mod connect;
+mod create;
+mod error;
+mod frame;
+mod journal;
+mod key;
+mod location;
+mod members;
+mod metrics;
+mod probe;
+mod record;
+mod request;
+mod scrub;
+mod state;
+
+pub use catalog::{
+    CatalogChange, CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DEFAULT_SCHEMA,
+    ExternalTable, OnExisting, OnMissing, Relation, Schema, TableFormat, View,
+};
+pub use cluster::{ClusterError, ClusterIdentity};
+pub use create::Created;
+pub use error::StoreError;
+pub use journal::{
+    AppendError, Book, Claims, Deferred, Ending, Held, Journal, JournalError, JournalMetrics,
+    JournalOptions, Journals, Replayed, entries_of,
+};
+pub use key::Key;
+pub use location::{LocationError, StateLocation};
+pub use members::{Addresses, Beacon, Liveness, Members, Roster, Verdict};
+pub use metrics::StoreMetrics;
+pub use probe::{ProbeError, probe};
+pub use request::Limits;
+pub use state::StateStore;

@@ -1,0 +1,224 @@
+//! One request to the store: its limit, its metrics, and what its failure means.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metrics::StoreMetrics;
+use crate::scrub::Scrubber;
+
+/// How long the state store may take. Far below the defaults of object store clients, because
+/// what waits here are queries and takeovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For one request.
+    pub request: Duration,
+    /// For one operation with all its repeats.
+    pub total: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            request: Duration::from_secs(2),
+            total: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is asked of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+impl Operation {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "create",
+            Operation::Put => "put",
+            Operation::Get => "get",
+            Operation::List => "list",
+            Operation::Delete => "delete",
+        }
+    }
+}
+
+/// What a failed request tells about the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// There is no such object.
+    Missing,
+    /// The store says that there is one already; or that somebody was writing it just then, which
+    /// some stores report alike although nothing landed.
+    Taken,
+    /// The request was refused before it could have any effect.
+    Refused,
+    /// Anything else: it may have had its effect, may have it later, and may succeed if repeated.
+    Passing,
+    /// As `Passing`, because no answer came in time.
+    TimedOut,
+}
+
+impl FailureKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            FailureKind::Missing => "missing",
+            FailureKind::Taken => "exists",
+            FailureKind::Refused => "refused",
+            FailureKind::Passing => "failed",
+            FailureKind::TimedOut => "timeout",
+        }
+    }
+
+    pub(crate) fn may_still_land(self) -> bool {
+        matches!(self, FailureKind::Passing | FailureKind::TimedOut)
+    }
+}
+
+/// A request that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) reason: String,
+}
+
+/// Runs one request under the shorter of its own limit and the operation's deadline.
+///
+/// Cancel safety: a request that is given up, here or by a caller, may still have its effect.
+pub(crate) async fn run<T>(
+    operation: Operation,
+    limits: &Limits,
+    deadline: Instant,
+    scrubber: &Scrubber,
+    metrics: &StoreMetrics,
+    call: impl Future<Output = object_store::Result<T>>,
+) -> Result<T, Failure> {
+    let started = Instant::now();
+    let until = deadline.min(started + limits.request);
+    let result = match tokio::time::timeout_at(until, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure {
+            kind: classify(operation, &error),
+            reason: scrubber.clean(&with_cause(&error)),
+        }),
+        Err(_) => Err(Failure {
+            kind: FailureKind::TimedOut,
+            reason: format!("no answer within {:?}", until - started),
+        }),
+    };
+    let outcome = result.as_ref().err().map_or("ok", |f| f.kind.as_str());
+    metrics
+        .requests
+        .with_label_values(&[operation.as_str(), outcome])
+        .inc();
+    metrics
+        .seconds
+        .with_label_values(&[operation.as_str()])
+        .observe(started.elapsed().as_secs_f64());
+    result
+}
+
+fn classify(operation: Operation, error: &object_store::Error) -> FailureKind {
+    use object_store::Error as E;
+    match error {
+        E::NotFound { .. } => match operation {
+            Operation::Get | Operation::Delete => FailureKind::Missing,
+            // What is missing is the bucket.
+            Operation::Create | Operation::Put | Operation::List => FailureKind::Refused,
+        },
+        E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. } => {
+            FailureKind::Taken
+        }
+        E::NotSupported { .. }
+        | E::NotImplemented { .. }
+        | E::InvalidPath { .. }
+        | E::PermissionDenied { .. }
+        | E::Unauthenticated { .. }
+        | E::UnknownConfigurationKey { .. } => FailureKind::Refused,
+        other if names_refusal(other) => FailureKind::Refused,
+        _ => FailureKind::Passing,
+    }
+}
+
+/// A directory's refusals come as generic errors around an [`io::Error`].
+fn names_refusal(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind.is_some_and(refuses) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn refuses(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::StorageFull
+    )
+}
+
+/// What an error says, and what lies at its bottom if it does not say that itself: clients say
+/// "error sending request" and leave "connection refused" to be asked for.
+fn with_cause(error: &(dyn Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    let (text, cause) = (error.to_string(), deepest.to_string());
+    if text.contains(&cause) {
+        text
+    } else {
+        format!("{text}: {cause}")
+    }
+}
+
+/// How long to wait before try number `retry` (from 1): doubling from 25 ms up to 400 ms, at
+/// random between half of it and all, so that those who collided do not collide again.
+pub(crate) fn backoff(retry: u32) -> Duration {
+    let full = Duration::from_millis(25) * (1 << retry.saturating_sub(1).min(4));
+    full.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_or_forbidden_directory_refuses() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull] {
+            let error = object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(io::Error::from(kind)),
+            };
+            assert_eq!(classify(Operation::Put, &error), FailureKind::Refused);
+        }
+        let reset = object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(io::Error::from(io::ErrorKind::ConnectionReset)),
+        };
+        assert_eq!(classify(Operation::Put, &reset), FailureKind::Passing);
+    }
+
+    #[test]
+    fn waits_grow_and_stay_bounded() {
+        assert!(backoff(1) <= Duration::from_millis(25));
+        for retry in 1..100 {
+            let wait = backoff(retry);
+            assert!(wait >= Duration::from_millis(12) && wait <= Duration::from_millis(400));
+        }
+    }
+}

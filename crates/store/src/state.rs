@@ -1,0 +1,275 @@
+//! The state store: what the rest of Paceline may ask of an object store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::time::Instant;
+
+use crate::frame::{self, WriteId};
+use crate::location::LocationError;
+use crate::metrics::StoreMetrics;
+use crate::request::{self, Failure, FailureKind, Limits, Operation};
+use crate::scrub::Scrubber;
+use crate::{Key, StateLocation, StoreError};
+
+/// A place in an object store where a cluster keeps its state. Cheap to clone.
+///
+/// Every operation ends within [`Limits::total`]; reads, overwrites and deletes are repeated
+/// within it when a failure may pass. [`create`](Self::create) has rules of its own.
+#[derive(Clone)]
+pub struct StateStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) root: Path,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: StoreMetrics,
+    shown: String,
+    scrubber: Scrubber,
+}
+
+impl fmt::Debug for StateStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StateStore")
+            .field(&self.inner.shown)
+            .finish()
+    }
+}
+
+impl StateStore {
+    /// Opens a location. A missing directory is made; nothing else is contacted yet, which is
+    /// what [`probe`](crate::probe()) is for. Each opening of `memory:///` is a store of its own.
+    ///
+    /// # Errors
+    /// [`LocationError`] if the client cannot be made or the directory cannot.
+    pub fn open(
+        location: &StateLocation,
+        limits: Limits,
+        metrics: StoreMetrics,
+    ) -> Result<Self, LocationError> {
+        Ok(StateStore {
+            inner: Arc::new(Inner {
+                objects: crate::connect::connect(location, &limits)?,
+                root: location.root.clone(),
+                limits,
+                metrics,
+                shown: location.shown.clone(),
+                scrubber: location.scrubber.clone(),
+            }),
+        })
+    }
+
+    /// Keeps state at the top of a given store, which errors call `shown`. For stores that have no
+    /// location: a memory that several schedulers of one process share, and tests.
+    pub fn over(
+        objects: Arc<dyn ObjectStore>,
+        shown: impl Into<String>,
+        limits: Limits,
+        metrics: StoreMetrics,
+    ) -> Self {
+        StateStore {
+            inner: Arc::new(Inner {
+                objects,
+                root: Path::default(),
+                limits,
+                metrics,
+                shown: shown.into(),
+                scrubber: Scrubber::default(),
+            }),
+        }
+    }
+
+    /// The location, as errors show it.
+    pub fn location(&self) -> &str {
+        &self.inner.shown
+    }
+
+    /// Reads an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot say, or the object is not Paceline's.
+    pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        match self.read(key, self.deadline()).await? {
+            None => Ok(None),
+            Some(body) => Ok(Some(self.unframe(key, &body)?.1)),
+        }
+    }
+
+    /// The keys below a prefix, ascending, each once; with `after`, only those above it.
+    ///
+    /// A listing may lag behind creates. Whoever needs the newest goes on with
+    /// [`get`](Self::get) from where the listing ends.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store does not answer with a whole listing.
+    pub async fn list(&self, prefix: &Key, after: Option<&Key>) -> Result<Vec<Key>, StoreError> {
+        let inner = &*self.inner;
+        let folder = prefix.under(&inner.root);
+        let offset = after.map(|key| key.under(&inner.root));
+        let call = || async {
+            let found = match &offset {
+                Some(offset) => inner.objects.list_with_offset(Some(&folder), offset),
+                None => inner.objects.list(Some(&folder)),
+            };
+            found.try_collect::<Vec<_>>().await
+        };
+        let found = self
+            .repeat(Operation::List, prefix, self.deadline(), call)
+            .await?
+            .unwrap_or_default();
+        let mut keys: Vec<Key> = found
+            .iter()
+            .filter_map(|object| Key::relative(&object.location, &inner.root))
+            .filter(|key| after.is_none_or(|after| key > after))
+            .collect();
+        // Neither order nor uniqueness holds on every store.
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
+    }
+
+    /// Writes an object over whatever is there. For beacons alone: of two writes nobody can say
+    /// which one stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not confirm it.
+    pub async fn put(&self, key: &Key, payload: &[u8]) -> Result<(), StoreError> {
+        let path = key.under(&self.inner.root);
+        let body = frame::seal(WriteId::random(), payload);
+        let call = || async {
+            let payload = PutPayload::from_bytes(body.clone());
+            self.inner.objects.put(&path, payload).await.map(|_| ())
+        };
+        self.repeat(Operation::Put, key, self.deadline(), call)
+            .await
+            .map(|_| ())
+    }
+
+    /// Removes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not confirm it.
+    pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let path = key.under(&self.inner.root);
+        let call = || self.inner.objects.delete(&path);
+        self.repeat(Operation::Delete, key, self.deadline(), call)
+            .await
+            .map(|_| ())
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.limits.total
+    }
+
+    /// One request, measured and bounded.
+    pub(crate) async fn request<T>(
+        &self,
+        operation: Operation,
+        deadline: Instant,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, Failure> {
+        let inner = &*self.inner;
+        let Inner {
+            limits,
+            scrubber,
+            metrics,
+            ..
+        } = inner;
+        request::run(operation, limits, deadline, scrubber, metrics, call).await
+    }
+
+    /// The whole body of an object, write id and all.
+    pub(crate) async fn read(
+        &self,
+        key: &Key,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let path = key.under(&self.inner.root);
+        let call = || async { self.inner.objects.get(&path).await?.bytes().await };
+        self.repeat(Operation::Get, key, deadline, call).await
+    }
+
+    /// Repeats a request that may be repeated, until it succeeds, is refused, or time is up.
+    /// `None` means that the object does not exist.
+    async fn repeat<T, F>(
+        &self,
+        operation: Operation,
+        key: &Key,
+        deadline: Instant,
+        mut call: impl FnMut() -> F,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let mut retry = 0;
+        loop {
+            let failure = match self.request(operation, deadline, call()).await {
+                Ok(value) => return Ok(Some(value)),
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                FailureKind::Missing => return Ok(None),
+                FailureKind::Refused => return Err(self.refused(operation, key, failure.reason)),
+                FailureKind::Taken | FailureKind::Passing | FailureKind::TimedOut => {}
+            }
+            retry += 1;
+            let wait = request::backoff(retry);
+            if Instant::now() + wait >= deadline {
+                return Err(self.unavailable(operation, key, failure.reason));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    pub(crate) fn unframe(&self, key: &Key, body: &Bytes) -> Result<(WriteId, Bytes), StoreError> {
+        frame::open(body).map_err(|error| self.corrupt(key, error.to_string()))
+    }
+
+    fn unavailable(&self, operation: Operation, key: &Key, reason: String) -> StoreError {
+        StoreError::Unavailable {
+            location: self.inner.shown.clone(),
+            operation: operation.as_str(),
+            key: key.to_string(),
+            reason,
+        }
+    }
+
+    pub(crate) fn refused(&self, operation: Operation, key: &Key, reason: String) -> StoreError {
+        StoreError::Refused {
+            location: self.inner.shown.clone(),
+            operation: operation.as_str(),
+            key: key.to_string(),
+            reason,
+        }
+    }
+
+    pub(crate) fn unknown(&self, key: &Key, reason: String) -> StoreError {
+        StoreError::Unknown {
+            location: self.inner.shown.clone(),
+            key: key.to_string(),
+            reason,
+        }
+    }
+
+    pub(crate) fn corrupt(&self, key: &Key, reason: String) -> StoreError {
+        StoreError::Corrupt {
+            location: self.inner.shown.clone(),
+            key: key.to_string(),
+            reason,
+        }
+    }
+
+    pub(crate) fn newer(&self, key: &Key, what: String) -> StoreError {
+        StoreError::Newer {
+            location: self.inner.shown.clone(),
+            key: key.to_string(),
+            what,
+        }
+    }
+}

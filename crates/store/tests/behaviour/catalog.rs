@@ -1,0 +1,254 @@
+//! The catalog log, from two processes at once.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use paceline_model::{CatalogVersion, SchedulerId};
+use paceline_store::{
+    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DEFAULT_SCHEMA, ExternalTable,
+    OnExisting, OnMissing, Relation, TableFormat, View,
+};
+
+use crate::places::{Place, Room};
+
+pub(crate) fn by(name: &str) -> SchedulerId {
+    SchedulerId::new(name)
+}
+
+pub(crate) fn table(name: &str, location: &str, existing: OnExisting) -> CatalogStatement {
+    CatalogStatement::CreateExternalTable {
+        table: ExternalTable {
+            schema: DEFAULT_SCHEMA.to_string(),
+            name: name.to_string(),
+            location: location.to_string(),
+            format: TableFormat::Parquet,
+            options: BTreeMap::new(),
+            arrow_schema: Bytes::from_static(b"schema"),
+            partition_columns: vec![],
+            definition: String::new(),
+        },
+        existing,
+    }
+}
+
+fn view(name: &str, existing: OnExisting) -> CatalogStatement {
+    CatalogStatement::CreateView {
+        view: View {
+            schema: DEFAULT_SCHEMA.to_string(),
+            name: name.to_string(),
+            sql: "SELECT 1".to_string(),
+        },
+        existing,
+    }
+}
+
+fn drop_table(name: &str, missing: OnMissing) -> CatalogStatement {
+    CatalogStatement::DropTable {
+        schema: DEFAULT_SCHEMA.to_string(),
+        name: name.to_string(),
+        missing,
+    }
+}
+
+fn location_of(snapshot: &CatalogSnapshot, name: &str) -> Option<String> {
+    match snapshot.relation(DEFAULT_SCHEMA, name)? {
+        Relation::ExternalTable(table) => Some(table.location.clone()),
+        Relation::View(_) => None,
+    }
+}
+
+pub(crate) async fn two_processes_append_in_turn(room: &Room) {
+    const EACH: usize = 12;
+    let one = CatalogLog::open(room.open()).await.unwrap();
+    let other = CatalogLog::open(room.open()).await.unwrap();
+    let run = async |log: &CatalogLog, name: &str| {
+        let mut versions = vec![];
+        for n in 0..EACH {
+            let statement = table(&format!("{name}{n}"), name, OnExisting::Refuse);
+            versions.push(log.append(&statement, &by(name)).await.unwrap().0);
+        }
+        versions
+    };
+    let (a, b) = tokio::join!(run(&one, "a"), run(&other, "b"));
+    let mut all: Vec<u64> = a.iter().chain(&b).copied().collect();
+    all.sort_unstable();
+    assert_eq!(
+        all,
+        (1..=2 * EACH as u64).collect::<Vec<_>>(),
+        "{}",
+        room.name
+    );
+    assert!(a.is_sorted() && b.is_sorted());
+
+    let seen = [
+        one.refresh_tail().await.unwrap(),
+        other.refresh_tail().await.unwrap(),
+    ];
+    assert_eq!(seen[0], seen[1]);
+    let opened = CatalogLog::open(room.open()).await.unwrap().current();
+    assert_eq!(seen[0], opened);
+    let relations = opened.schema(DEFAULT_SCHEMA).unwrap().relations().len();
+    assert_eq!(relations, 2 * EACH);
+}
+
+pub(crate) async fn what_one_creates_the_other_finds(room: &Room) {
+    let one = CatalogLog::open(room.open()).await.unwrap();
+    let other = CatalogLog::open(room.open()).await.unwrap();
+    let mut news = other.watch();
+    let create = |location| table("t", location, OnExisting::Refuse);
+    let version = one.append(&create("here"), &by("one")).await.unwrap();
+    assert_eq!(
+        location_of(&other.current(), "t"),
+        None,
+        "nobody told it yet"
+    );
+    let told = other.refresh_to(version).await.unwrap();
+    assert_eq!(location_of(&told, "t").as_deref(), Some("here"));
+    assert_eq!(news.borrow_and_update().version(), version);
+
+    // A process that nobody told resolves against what is, not against what it knows.
+    one.append(&drop_table("t", OnMissing::Refuse), &by("one"))
+        .await
+        .unwrap();
+    let again = other.append(&create("there"), &by("other")).await.unwrap();
+    assert_eq!(again, CatalogVersion(3));
+    let refused = one
+        .append(&create("anywhere"), &by("one"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, CatalogError::AlreadyExists { .. }),
+        "{refused}"
+    );
+    assert_eq!(location_of(&one.current(), "t").as_deref(), Some("there"));
+}
+
+pub(crate) async fn old_versions_can_be_read(room: &Room) {
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    for n in 1..=40 {
+        let statement = table("t", &format!("v{n}"), OnExisting::Replace);
+        let version = log.append(&statement, &by("one")).await.unwrap();
+        assert_eq!(version, CatalogVersion(n));
+    }
+    let other = CatalogLog::open(room.open()).await.unwrap();
+    // In memory, forgotten, and in a process that never saw them one by one.
+    for (log, n) in [(&log, 39), (&log, 2), (&other, 17), (&other, 40)] {
+        let then = log.at(CatalogVersion(n)).await.unwrap();
+        assert_eq!(then.version(), CatalogVersion(n));
+        assert_eq!(location_of(&then, "t"), Some(format!("v{n}")));
+    }
+    assert_eq!(
+        log.at(CatalogVersion(0)).await,
+        Ok(CatalogSnapshot::default())
+    );
+    let missing = other.refresh_to(CatalogVersion(41)).await.unwrap_err();
+    assert!(missing.to_string().contains("41"), "{missing}");
+    assert_eq!(other.current().version(), CatalogVersion(40));
+}
+
+#[tokio::test]
+async fn statements_mean_what_sql_says() {
+    let place = Place::memory();
+    let log = CatalogLog::open(place.fresh().open()).await.unwrap();
+    let s1 = by("s1");
+    let schema = |name: &str, existing| CatalogStatement::CreateSchema {
+        name: name.to_string(),
+        existing,
+    };
+    let drop_schema = |name: &str, missing, cascade| CatalogStatement::DropSchema {
+        name: name.to_string(),
+        missing,
+        cascade,
+    };
+    let drop_view = |name: &str, missing| CatalogStatement::DropView {
+        schema: DEFAULT_SCHEMA.to_string(),
+        name: name.to_string(),
+        missing,
+    };
+    let elsewhere = || {
+        let CatalogStatement::CreateExternalTable {
+            mut table,
+            existing,
+        } = table("t", "x", OnExisting::Refuse)
+        else {
+            unreachable!()
+        };
+        table.schema = "sales".to_string();
+        CatalogStatement::CreateExternalTable { table, existing }
+    };
+    // Each statement, and the version it leads to or a word of the error.
+    let script: Vec<(CatalogStatement, Result<u64, &str>)> = vec![
+        (
+            drop_table("t", OnMissing::Refuse),
+            Err("table 'public.t' does not exist"),
+        ),
+        (drop_table("t", OnMissing::Ignore), Ok(0)),
+        (elsewhere(), Err("schema 'sales' does not exist")),
+        (schema("sales", OnExisting::Refuse), Ok(1)),
+        (
+            schema("sales", OnExisting::Refuse),
+            Err("schema 'sales' already exists"),
+        ),
+        (schema("sales", OnExisting::Keep), Ok(1)),
+        (
+            schema("", OnExisting::Refuse),
+            Err("at least one character"),
+        ),
+        (
+            schema("information_schema", OnExisting::Keep),
+            Err("always there"),
+        ),
+        (elsewhere(), Ok(2)),
+        (
+            drop_schema("sales", OnMissing::Refuse, false),
+            Err("still holds 1"),
+        ),
+        (drop_schema("sales", OnMissing::Refuse, true), Ok(3)),
+        (drop_schema("sales", OnMissing::Ignore, false), Ok(3)),
+        (
+            drop_schema("sales", OnMissing::Refuse, false),
+            Err("does not exist"),
+        ),
+        (
+            drop_schema(DEFAULT_SCHEMA, OnMissing::Refuse, true),
+            Err("cannot be dropped"),
+        ),
+        (table("t", "x", OnExisting::Refuse), Ok(4)),
+        (table("t", "y", OnExisting::Keep), Ok(4)),
+        (table("t", "z", OnExisting::Replace), Ok(5)),
+        (
+            view("t", OnExisting::Refuse),
+            Err("table 'public.t' already exists"),
+        ),
+        (
+            view("t", OnExisting::Replace),
+            Err("is a table, not a view"),
+        ),
+        (
+            drop_view("t", OnMissing::Ignore),
+            Err("is a table, not a view"),
+        ),
+        (drop_table("t", OnMissing::Refuse), Ok(6)),
+        (view("v", OnExisting::Refuse), Ok(7)),
+        (view("v", OnExisting::Replace), Ok(8)),
+        (drop_table("v", OnMissing::Refuse), Err("use DROP VIEW")),
+        (drop_view("v", OnMissing::Refuse), Ok(9)),
+        (drop_view("v", OnMissing::Ignore), Ok(9)),
+    ];
+    for (number, (statement, expected)) in script.into_iter().enumerate() {
+        let found = log.append(&statement, &s1).await;
+        match expected {
+            Ok(version) => assert_eq!(found, Ok(CatalogVersion(version)), "statement {number}"),
+            Err(word) => {
+                let said = found.expect_err(word).to_string();
+                assert!(said.contains(word), "statement {number}: {said}");
+            }
+        }
+    }
+    let current = log.current();
+    let left: Vec<_> = current
+        .schemas()
+        .map(|(name, s)| (name, s.relations().len()))
+        .collect();
+    assert_eq!(left, [(DEFAULT_SCHEMA, 0)]);
+}

@@ -1,0 +1,56 @@
+//! One suite of behaviours, run against every kind of store that can run here, straight and
+//! through a wrapper that injects faults; and stores that lie, which must be refused.
+
+mod catalog;
+mod chaos;
+mod create;
+mod faulty;
+mod journal;
+mod lying;
+mod ministack;
+mod open;
+mod places;
+mod shared;
+
+use places::Place;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn memory_behaves() {
+    suite(&Place::memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_directory_behaves() {
+    suite(&Place::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn s3_over_http_behaves() {
+    if let Some(place) = Place::ministack("state-suite").await {
+        suite(&place).await;
+    }
+}
+
+async fn suite(place: &Place) {
+    shared::creates_once(&place.fresh()).await;
+    shared::reads_and_removes(&place.fresh()).await;
+    shared::lists_in_order(&place.fresh()).await;
+    shared::carries_large_objects(&place.fresh()).await;
+    shared::lets_one_racer_win(&place.fresh()).await;
+    shared::passes_the_probe(&place.fresh()).await;
+    shared::has_one_identity(&place.fresh()).await;
+    shared::shows_its_members(&place.fresh()).await;
+    shared::says_what_is_corrupt(&place.fresh()).await;
+    catalog::two_processes_append_in_turn(&place.fresh()).await;
+    catalog::what_one_creates_the_other_finds(&place.fresh()).await;
+    catalog::old_versions_can_be_read(&place.fresh()).await;
+    create::every_outcome_is_settled(&place.fresh()).await;
+    journal::is_replayed_by_others(&place.fresh()).await;
+    journal::carries_much_in_one_write(&place.fresh()).await;
+    journal::ends_with_its_seal(&place.fresh()).await;
+    journal::holds_what_it_acknowledged_when_sealed(&place.fresh()).await;
+    journal::is_shortened_by_snapshots(&place.fresh()).await;
+    journal::goes_once_it_is_drained(&place.fresh()).await;
+    journal::claims_have_one_winner(&place.fresh()).await;
+    journal::appends_survive_every_fault(&place.fresh()).await;
+}
