@@ -1,0 +1,259 @@
+//! Tables and views, as definitions that travel and as providers that plan.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, TableProvider, TableProviderFactory,
+};
+use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::datasource::listing_table_factory::ListingTableFactory;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
+use paceline_model::{CatalogVersion, ErrorClass, QueryError};
+
+use crate::engine::Engine;
+use crate::error::classify;
+use crate::session::SessionSettings;
+use crate::unusable::UnusableTable;
+
+/// The one catalog that tables live in.
+pub(crate) const CATALOG: &str = "paceline";
+
+/// An external table as it was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDefinition {
+    /// The schema that it is in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Where its files lie; several locations are separated by commas.
+    pub location: String,
+    /// What `STORED AS` said.
+    pub format: String,
+    /// What `OPTIONS` said.
+    pub options: BTreeMap<String, String>,
+    /// Columns that are in the names of directories and not in the files.
+    pub partition_columns: Vec<String>,
+    /// The `CREATE EXTERNAL TABLE` statement.
+    pub sql: String,
+    /// Its columns, the inferred ones included, so that nobody has to infer them again.
+    pub columns: SchemaRef,
+}
+
+/// A view as it was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewDefinition {
+    /// The schema that it is in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The `CREATE VIEW` statement.
+    pub sql: String,
+}
+
+/// Tables that were opened, by schema and name.
+type OpenTables = BTreeMap<(String, String), (TableDefinition, Arc<dyn TableProvider>)>;
+
+/// One version of the catalog, ready to plan with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    version: CatalogVersion,
+    list: Arc<dyn CatalogProviderList>,
+    tables: Arc<OpenTables>,
+}
+
+impl Catalog {
+    /// The catalog without a table.
+    ///
+    /// # Errors
+    /// Never in practice: an empty catalog has nothing that could be at fault.
+    pub async fn empty(engine: &Engine) -> std::result::Result<Self, QueryError> {
+        Self::build(engine, CatalogVersion(0), &[], &[], &[], None).await
+    }
+
+    /// Makes a version ready to plan with. Tables that `previous` has with the same definition are
+    /// taken from there. Views come in an order in which each may use those before it.
+    ///
+    /// # Errors
+    /// Names the table or view that cannot be used, and why.
+    pub async fn build(
+        engine: &Engine,
+        version: CatalogVersion,
+        schemas: &[String],
+        tables: &[TableDefinition],
+        views: &[ViewDefinition],
+        previous: Option<&Catalog>,
+    ) -> std::result::Result<Self, QueryError> {
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        let names = schemas.iter().map(String::as_str);
+        let names = names.chain(tables.iter().map(|t| t.schema.as_str()));
+        for name in names
+            .chain(views.iter().map(|v| v.schema.as_str()))
+            .chain(["public"])
+        {
+            if catalog.schema(name).is_none() {
+                let schema = Arc::new(MemorySchemaProvider::new());
+                catalog
+                    .register_schema(name, schema)
+                    .map_err(|e| classify(&e))?;
+            }
+        }
+        let list = Arc::new(MemoryCatalogProviderList::new());
+        list.register_catalog(CATALOG.to_string(), catalog.clone());
+        let (settings, runtime) = (SessionSettings::default(), Arc::clone(engine.runtime()));
+        let state = planning_state(engine, &settings, list.clone(), runtime, None)
+            .map_err(|e| classify(&e))?;
+        let mut providers = BTreeMap::new();
+        for table in tables {
+            let named = |e: DataFusionError| about("table", &table.schema, &table.name, &e);
+            let key = (table.schema.clone(), table.name.clone());
+            let known = previous
+                .and_then(|p| p.tables.get(&key))
+                .filter(|(d, _)| d == table);
+            let provider = match known {
+                Some((_, provider)) => Arc::clone(provider),
+                // One table whose files are gone must not take the others with it.
+                None => open(&state, table).await.unwrap_or_else(|error| {
+                    let error = named(error);
+                    tracing::warn!(%error, "a table cannot be opened; statements that use it fail");
+                    Arc::new(UnusableTable::new(Arc::clone(&table.columns), error))
+                }),
+            };
+            if provider.downcast_ref::<UnusableTable>().is_none() {
+                providers.insert(key, (table.clone(), Arc::clone(&provider)));
+            }
+            register(&catalog, &table.schema, &table.name, provider).map_err(named)?;
+        }
+        for view in views {
+            let named = |e: DataFusionError| about("view", &view.schema, &view.name, &e);
+            let provider = view_provider(&state, &view.sql)
+                .await
+                .unwrap_or_else(|error| {
+                    let error = named(error);
+                    tracing::warn!(%error, "a view cannot be planned; statements that use it fail");
+                    Arc::new(UnusableTable::new(Arc::new(Schema::empty()), error))
+                });
+            register(&catalog, &view.schema, &view.name, provider).map_err(named)?;
+        }
+        Ok(Catalog {
+            version,
+            list,
+            tables: Arc::new(providers),
+        })
+    }
+
+    /// The version that this is.
+    pub fn version(&self) -> CatalogVersion {
+        self.version
+    }
+
+    pub(crate) fn list(&self) -> Arc<dyn CatalogProviderList> {
+        Arc::clone(&self.list)
+    }
+}
+
+fn about(kind: &str, schema: &str, name: &str, error: &DataFusionError) -> QueryError {
+    let error = classify(error);
+    let class = match error.class {
+        ErrorClass::Bug => ErrorClass::User,
+        class => class,
+    };
+    QueryError::new(class, format!("{kind} {schema}.{name}: {}", error.message))
+}
+
+/// A session state that plans against a list of catalogs.
+pub(crate) fn planning_state(
+    engine: &Engine,
+    settings: &SessionSettings,
+    list: Arc<dyn CatalogProviderList>,
+    runtime: Arc<RuntimeEnv>,
+    shape: Option<crate::planner::Shape>,
+) -> Result<SessionState> {
+    let mut builder = SessionStateBuilder::new_from_existing(engine.base().clone())
+        .with_runtime_env(runtime)
+        .with_catalog_list(list);
+    let config = match shape {
+        None => settings.single_config(1)?,
+        Some(crate::planner::Shape::Single { slots }) => settings.single_config(slots)?,
+        Some(crate::planner::Shape::Staged { partitions }) => {
+            builder = builder.with_physical_optimizer_rules(crate::planner::staged_rules());
+            settings.staged_config(partitions)?
+        }
+    };
+    Ok(builder
+        .with_config(config.with_create_default_catalog_and_schema(false))
+        .build())
+}
+
+fn register(
+    catalog: &MemoryCatalogProvider,
+    schema: &str,
+    name: &str,
+    provider: Arc<dyn TableProvider>,
+) -> Result<()> {
+    match catalog.schema(schema) {
+        Some(schema) => schema.register_table(name.to_string(), provider).map(drop),
+        None => plan_err!("schema '{schema}' does not exist"),
+    }
+}
+
+/// Opens a table from the command that created it.
+pub(crate) async fn open_command(
+    state: &SessionState,
+    command: &CreateExternalTable,
+) -> Result<Arc<dyn TableProvider>> {
+    ListingTableFactory::new()
+        .create(state, command)
+        .await
+        .map_err(|error| error.context(format!("cannot open {}", command.locations.join(", "))))
+}
+
+async fn open(state: &SessionState, table: &TableDefinition) -> Result<Arc<dyn TableProvider>> {
+    match state.create_logical_plan(&table.sql).await? {
+        LogicalPlan::Ddl(DdlStatement::CreateExternalTable(mut command)) => {
+            let columns = table.columns.as_ref().clone();
+            command.schema = Arc::new(datafusion::common::DFSchema::try_from(columns)?);
+            open_command(state, &command).await
+        }
+        _ => plan_err!("its definition is no CREATE EXTERNAL TABLE statement"),
+    }
+}
+
+async fn view_provider(state: &SessionState, sql: &str) -> Result<Arc<dyn TableProvider>> {
+    match state.create_logical_plan(sql).await? {
+        LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
+            let plan = Arc::unwrap_or_clone(view.input);
+            let table = datafusion::datasource::ViewTable::new(plan, view.definition);
+            Ok(Arc::new(table))
+        }
+        _ => plan_err!("its definition is no CREATE VIEW statement"),
+    }
+}
+
+/// A schema as an Arrow IPC stream without a batch.
+pub fn schema_to_ipc(schema: &Schema) -> Vec<u8> {
+    // Writing to memory fails for no schema that arrow can hold; an empty answer is refused by
+    // whoever reads it.
+    let write = || -> std::result::Result<Vec<u8>, ArrowError> {
+        let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+        writer.finish()?;
+        writer.into_inner()
+    };
+    write().unwrap_or_default()
+}
+
+/// Reads what [`schema_to_ipc`] wrote.
+///
+/// # Errors
+/// If the bytes hold no schema.
+pub fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef> {
+    Ok(StreamReader::try_new(Cursor::new(bytes), None)?.schema())
+}

@@ -1,0 +1,378 @@
+//! Plans as bytes. DataFusion encodes most of its own operators; this adds the two ends of a stage
+//! and those that it leaves out.
+
+use std::sync::Arc;
+
+use datafusion::common::{
+    DataFusionError, Result, internal_datafusion_err, not_impl_datafusion_err,
+};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::memory::LazyMemoryExec;
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
+use datafusion::physical_plan::work_table::WorkTableExec;
+use datafusion_proto::bytes::{
+    physical_plan_from_bytes_with_proto_converter, physical_plan_to_bytes_with_proto_converter,
+};
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf::PhysicalExprNode;
+use paceline_model::{PartitionRange, StageId};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::arrow_streams::{StageConverter, as_streams};
+use crate::catalog::{schema_from_ipc, schema_to_ipc};
+use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
+use crate::exchange_write::{ExchangeWriteExec, Sink};
+use crate::recursion;
+use crate::scan_order::led_by_sorts;
+
+/// Encodes a plan.
+pub(crate) fn encode(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
+    let codec = StageCodec::default();
+    let converter = converter();
+    match physical_plan_to_bytes_with_proto_converter(plan, &codec, &converter) {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        // DataFusion makes an internal error of it, with the whole plan in its message.
+        Err(error) => Err(codec.refused.into_inner().unwrap_or(error)),
+    }
+}
+
+/// Encodes a plan; its text is that of the plan that will be decoded.
+pub(crate) fn encode_with_text(
+    plan: Arc<dyn ExecutionPlan>,
+    context: &TaskContext,
+) -> Result<(Vec<u8>, String)> {
+    let text = |plan: &dyn ExecutionPlan| {
+        DisplayableExecutionPlan::new(plan)
+            .indent(false)
+            .to_string()
+    };
+    if !reshaped(&plan) {
+        let written = text(plan.as_ref());
+        return Ok((encode(plan)?, written));
+    }
+    let bytes = encode(plan)?;
+    let decoded = decode(&bytes, context)?;
+    let decoded = led_by_sorts(decoded, context.session_config().options())?;
+    Ok((bytes, text(decoded.as_ref())))
+}
+
+/// Whether decoding may add a projection (because encoding forgets that a cast may be null) or lose
+/// an ordering (that of a series). Neither changes a row.
+fn reshaped(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<UnionExec>()
+        || plan.is::<InterleaveExec>()
+        || plan.is::<RecursiveQueryExec>()
+        || plan.is::<LazyMemoryExec>()
+        || plan.children().into_iter().any(reshaped)
+}
+
+/// Decodes a plan; functions and object stores are those of `context`.
+pub(crate) fn decode(bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
+    physical_plan_from_bytes_with_proto_converter(
+        bytes,
+        context,
+        &StageCodec::default(),
+        &converter(),
+    )
+}
+
+fn converter() -> StageConverter {
+    let kind = Kind::StreamScan(StreamScan {});
+    let node = Node { kind: Some(kind) };
+    StageConverter {
+        stream_scan: node.encode_to_vec(),
+    }
+}
+
+#[derive(Debug, Default)]
+struct StageCodec {
+    /// Why a plan could not be encoded.
+    refused: Mutex<Option<DataFusionError>>,
+}
+
+/// The wire form of the operators that DataFusion does not encode.
+#[derive(Clone, PartialEq, Message)]
+struct Node {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "1")]
+    Read(Read),
+    #[prost(message, tag = "2")]
+    Write(Write),
+    #[prost(message, tag = "3")]
+    Recursive(Recursive),
+    #[prost(message, tag = "4")]
+    WorkTable(WorkTable),
+    #[prost(message, tag = "5")]
+    StreamScan(StreamScan),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Read {
+    #[prost(uint32, tag = "1")]
+    stage: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    schema: Vec<u8>,
+    #[prost(bool, tag = "3")]
+    whole: bool,
+    #[prost(uint32, tag = "4")]
+    first: u32,
+    #[prost(uint32, tag = "5")]
+    count: u32,
+    #[prost(message, repeated, tag = "6")]
+    hash: Vec<PhysicalExprNode>,
+    #[prost(message, repeated, tag = "7")]
+    orderings: Vec<Ordering>,
+    #[prost(message, repeated, tag = "8")]
+    constants: Vec<PhysicalExprNode>,
+    /// Pairs, one after the other.
+    #[prost(message, repeated, tag = "9")]
+    equal: Vec<PhysicalExprNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Ordering {
+    #[prost(message, repeated, tag = "1")]
+    exprs: Vec<SortExpr>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SortExpr {
+    #[prost(message, optional, tag = "1")]
+    expr: Option<PhysicalExprNode>,
+    #[prost(bool, tag = "2")]
+    descending: bool,
+    #[prost(bool, tag = "3")]
+    nulls_first: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Write {
+    #[prost(message, repeated, tag = "1")]
+    hash: Vec<PhysicalExprNode>,
+    /// 0 for a forward exchange.
+    #[prost(uint32, tag = "2")]
+    partitions: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Recursive {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    schema: Vec<u8>,
+    #[prost(bool, tag = "3")]
+    distinct: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WorkTable {
+    #[prost(string, tag = "1")]
+    name: String,
+    /// Of the columns that are left.
+    #[prost(bytes = "vec", tag = "2")]
+    schema: Vec<u8>,
+}
+
+/// What is below it is to be read as Arrow streams.
+#[derive(Clone, PartialEq, Message)]
+struct StreamScan {}
+
+impl PhysicalExtensionCodec for StageCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let node = Node::decode(buf)
+            .map_err(|e| internal_datafusion_err!("not an operator of a stage: {e}"))?;
+        let context = PhysicalPlanDecodeContext::new(context, self);
+        match (node.kind, inputs) {
+            (Some(Kind::Read(read)), []) => {
+                let schema = schema_from_ipc(&read.schema)?;
+                let decode = |node: &PhysicalExprNode| {
+                    converter.proto_to_physical_expr(node, &schema, &context)
+                };
+                Ok(Arc::new(read.into_operator(&decode, Arc::clone(&schema))?))
+            }
+            (Some(Kind::Write(write)), [input]) => {
+                let schema = input.schema();
+                let decode = |node: &PhysicalExprNode| {
+                    converter.proto_to_physical_expr(node, &schema, &context)
+                };
+                let sink = match write.partitions {
+                    0 => Sink::Forward,
+                    partitions => Sink::Hash {
+                        exprs: write.hash.iter().map(decode).collect::<Result<_>>()?,
+                        partitions,
+                    },
+                };
+                Ok(Arc::new(ExchangeWriteExec::new(Arc::clone(input), sink)))
+            }
+            (Some(Kind::Recursive(query)), [static_term, recursive_term]) => {
+                Ok(Arc::new(recursion::assemble(
+                    query.name,
+                    schema_from_ipc(&query.schema)?,
+                    Arc::clone(static_term),
+                    Arc::clone(recursive_term),
+                    query.distinct,
+                )?))
+            }
+            (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
+            (Some(Kind::WorkTable(rows)), []) => {
+                let schema = schema_from_ipc(&rows.schema)?;
+                Ok(Arc::new(WorkTableExec::new(rows.name, schema, None)?))
+            }
+            _ => Err(internal_datafusion_err!(
+                "an operator of a stage has {} inputs",
+                inputs.len()
+            )),
+        }
+    }
+
+    fn try_encode(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let encode = |expr: &Arc<dyn PhysicalExpr>| converter.physical_expr_to_proto(expr, self);
+        let kind = if let Some(read) = plan.downcast_ref::<ExchangeReadExec>() {
+            Kind::Read(Read::from_operator(read, &encode)?)
+        } else if let Some(write) = plan.downcast_ref::<ExchangeWriteExec>() {
+            Kind::Write(match write.sink() {
+                Sink::Forward => Write::default(),
+                Sink::Hash { exprs, partitions } => Write {
+                    hash: exprs.iter().map(encode).collect::<Result<_>>()?,
+                    partitions: *partitions,
+                },
+            })
+        } else if let Some(query) = plan.downcast_ref::<RecursiveQueryExec>() {
+            recursion::check(query).map_err(|error| self.refuse(error))?;
+            Kind::Recursive(Recursive {
+                name: query.name().to_string(),
+                schema: schema_to_ipc(&plan.schema()),
+                distinct: query.is_distinct(),
+            })
+        } else if let Some(rows) = plan.downcast_ref::<WorkTableExec>() {
+            Kind::WorkTable(WorkTable {
+                name: rows.name().to_string(),
+                schema: schema_to_ipc(&rows.schema()),
+            })
+        } else {
+            let name = plan.name();
+            let error = not_impl_datafusion_err!("{name} cannot be sent to an executor");
+            return Err(self.refuse(error));
+        };
+        Node { kind: Some(kind) }
+            .encode(buf)
+            .map_err(|e| DataFusionError::External(Box::new(e)))
+    }
+}
+
+impl StageCodec {
+    fn refuse(&self, error: DataFusionError) -> DataFusionError {
+        let copy = not_impl_datafusion_err!("{}", error.strip_backtrace());
+        self.refused.lock().get_or_insert(error);
+        copy
+    }
+}
+
+type Encode<'a> = &'a dyn Fn(&Arc<dyn PhysicalExpr>) -> Result<PhysicalExprNode>;
+type Decode<'a> = &'a dyn Fn(&PhysicalExprNode) -> Result<Arc<dyn PhysicalExpr>>;
+
+impl Read {
+    fn from_operator(read: &ExchangeReadExec, encode: Encode<'_>) -> Result<Self> {
+        let (whole, range) = match read.reads() {
+            Reads::Whole => (true, PartitionRange::new(0, 1)),
+            Reads::Range(range) => (false, range),
+        };
+        let rows = read.rows();
+        let mut equal = Vec::with_capacity(rows.equal.len() * 2);
+        for (left, right) in &rows.equal {
+            equal.push(encode(left)?);
+            equal.push(encode(right)?);
+        }
+        let ordering = |ordering: &LexOrdering| -> Result<Ordering> {
+            let exprs = ordering.iter().map(|sort| {
+                Ok(SortExpr {
+                    expr: Some(encode(&sort.expr)?),
+                    descending: sort.options.descending,
+                    nulls_first: sort.options.nulls_first,
+                })
+            });
+            Ok(Ordering {
+                exprs: exprs.collect::<Result<_>>()?,
+            })
+        };
+        Ok(Read {
+            stage: read.stage().0,
+            schema: schema_to_ipc(&read.schema()),
+            whole,
+            first: range.first,
+            count: range.count,
+            hash: read.hash().iter().map(encode).collect::<Result<_>>()?,
+            orderings: rows.orderings.iter().map(ordering).collect::<Result<_>>()?,
+            constants: rows.constants.iter().map(encode).collect::<Result<_>>()?,
+            equal,
+        })
+    }
+
+    fn into_operator(
+        self,
+        decode: Decode<'_>,
+        schema: datafusion::arrow::datatypes::SchemaRef,
+    ) -> Result<ExchangeReadExec> {
+        let sort = |sort: &SortExpr| -> Result<PhysicalSortExpr> {
+            let expr = sort
+                .expr
+                .as_ref()
+                .ok_or_else(|| internal_datafusion_err!("an order without an expression"))?;
+            Ok(PhysicalSortExpr {
+                expr: decode(expr)?,
+                options: datafusion::arrow::compute::SortOptions {
+                    descending: sort.descending,
+                    nulls_first: sort.nulls_first,
+                },
+            })
+        };
+        let mut orderings = Vec::with_capacity(self.orderings.len());
+        for ordering in &self.orderings {
+            let exprs: Vec<_> = ordering.exprs.iter().map(sort).collect::<Result<_>>()?;
+            orderings.extend(LexOrdering::new(exprs));
+        }
+        let mut equal = Vec::with_capacity(self.equal.len() / 2);
+        for pair in self.equal.chunks_exact(2) {
+            equal.push((decode(&pair[0])?, decode(&pair[1])?));
+        }
+        let reads = if self.whole {
+            Reads::Whole
+        } else {
+            Reads::Range(PartitionRange::new(self.first, self.count))
+        };
+        ExchangeReadExec::try_new(
+            StageId(self.stage),
+            schema,
+            reads,
+            self.hash.iter().map(decode).collect::<Result<_>>()?,
+            RowProperties {
+                orderings,
+                constants: self.constants.iter().map(decode).collect::<Result<_>>()?,
+                equal,
+            },
+        )
+    }
+}

@@ -1,0 +1,421 @@
+//! From a statement's text to what a scheduler does about it.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::streaming::StreamingTableExec;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::sql::parser::Statement;
+use paceline_model::{ByteSize, QueryError, StageGraph};
+
+use crate::catalog::{Catalog, planning_state};
+use crate::cut::{cut, uncut};
+use crate::engine::Engine;
+use crate::error::classify;
+use crate::explain::{explain_schema, explained_rows};
+use crate::joins::PartitionUnsafeJoins;
+use crate::scan::scan_bytes;
+use crate::session::SessionSettings;
+use crate::statement::{Change, change, parse_one};
+use crate::unusable::UnusableTable;
+
+/// What planning depends on beside the statement.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannerOptions {
+    /// Plans that scan no more than this run as one task on one executor.
+    pub small_plan: ByteSize,
+}
+
+impl Default for PlannerOptions {
+    fn default() -> Self {
+        PlannerOptions {
+            small_plan: ByteSize::mib(32),
+        }
+    }
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// One task with so many slots.
+    Single { slots: usize },
+    /// Stages of so many partitions.
+    Staged { partitions: usize },
+}
+
+/// A statement, planned.
+#[derive(Debug)]
+pub enum Planned {
+    /// Executors run it.
+    Query(QueryPlan),
+    /// The scheduler knew the answer.
+    Rows {
+        /// The columns.
+        schema: SchemaRef,
+        /// The rows.
+        batches: Vec<RecordBatch>,
+    },
+    /// The catalog is to change.
+    Change(Change),
+}
+
+/// A query that executors run.
+#[derive(Debug, Clone)]
+pub struct QueryPlan {
+    /// Its stages.
+    pub graph: Arc<StageGraph>,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// The settings that its tasks run under.
+    pub settings: SessionSettings,
+    /// Whether the answer is not its rows but how it ran: `EXPLAIN ANALYZE`.
+    pub analyze: bool,
+}
+
+/// What a statement would answer with.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) schema: SchemaRef,
+    pub(crate) parameters: Vec<(String, Option<datafusion::arrow::datatypes::DataType>)>,
+}
+
+/// Plans statements. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    engine: Engine,
+    options: PlannerOptions,
+}
+
+impl Planner {
+    /// A planner with the functions and object stores of `engine`.
+    pub fn new(engine: Engine, options: PlannerOptions) -> Self {
+        Planner { engine, options }
+    }
+
+    /// The engine that it plans with.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Plans one statement for executors that have so many slots each; there may be none yet.
+    ///
+    /// # Errors
+    /// What is wrong with the statement, or with what it names.
+    pub async fn plan(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Planned, QueryError> {
+        self.try_plan(sql, parameters, settings, catalog, slots)
+            .await
+            .map_err(|e| classify(&e))
+    }
+
+    /// The columns that a statement's rows will have, and the names and types of its parameters.
+    ///
+    /// # Errors
+    /// What is wrong with the statement, or with what it names.
+    pub async fn describe(
+        &self,
+        sql: &str,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+    ) -> Result<
+        (
+            SchemaRef,
+            Vec<(String, Option<datafusion::arrow::datatypes::DataType>)>,
+        ),
+        QueryError,
+    > {
+        let described = self
+            .try_describe(sql, settings, catalog)
+            .await
+            .map_err(|e| classify(&e))?;
+        Ok((described.schema, described.parameters))
+    }
+
+    async fn try_describe(
+        &self,
+        sql: &str,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+    ) -> Result<Described> {
+        let runtime = self.engine.statement_runtime()?;
+        let state = self.state(settings, catalog, runtime, Shape::Single { slots: 1 })?;
+        let logical = logical_plan(&state, sql, vec![]).await?;
+        let mut parameters: Vec<_> = logical.get_parameter_types()?.into_iter().collect();
+        parameters.sort_by_key(|(name, _)| (name.len(), name.clone()));
+        let schema = match &logical {
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => explain_schema(),
+            LogicalPlan::Ddl(_) => Arc::new(datafusion::arrow::datatypes::Schema::empty()),
+            other => Arc::clone(other.schema().inner()),
+        };
+        Ok(Described { schema, parameters })
+    }
+
+    async fn try_plan(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Planned> {
+        let most = slots.iter().copied().max().unwrap_or(1) as usize;
+        let runtime = self.engine.statement_runtime()?;
+        let single = self.state(settings, catalog, runtime, Shape::Single { slots: most })?;
+        let logical = logical_plan(&single, sql, parameters).await?;
+        match logical {
+            LogicalPlan::Ddl(ddl) => Ok(Planned::Change(change(&single, ddl, sql).await?)),
+            LogicalPlan::Statement(statement) => Err(DataFusionError::NotImplemented(format!(
+                "{} is not supported: there is no session to change; send settings and parameters \
+                 with the request",
+                statement.name()
+            ))),
+            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Err(DataFusionError::NotImplemented(
+                "statements that write are not supported yet".to_string(),
+            )),
+            LogicalPlan::Explain(explain) => {
+                explainable(&explain.plan)?;
+                let staged = self
+                    .stages(&single, &explain.plan, settings, catalog, slots)
+                    .await?;
+                let text = single.optimize(&explain.plan)?.display_indent().to_string();
+                Ok(Planned::Rows {
+                    schema: explain_schema(),
+                    batches: vec![explained_rows(&text, &staged.graph)],
+                })
+            }
+            LogicalPlan::Analyze(analyze) => {
+                explainable(&analyze.input)?;
+                let staged = self
+                    .stages(&single, &analyze.input, settings, catalog, slots)
+                    .await?;
+                Ok(Planned::Query(QueryPlan {
+                    graph: staged.graph,
+                    schema: explain_schema(),
+                    settings: settings.clone(),
+                    analyze: true,
+                }))
+            }
+            query => self.query(&single, &query, settings, catalog, slots).await,
+        }
+    }
+
+    async fn query(
+        &self,
+        single: &SessionState,
+        logical: &LogicalPlan,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Planned> {
+        let plan = single.create_physical_plan(logical).await?;
+        if knows_itself(&plan) || matches!(logical, LogicalPlan::DescribeTable(_)) {
+            let schema = plan.schema();
+            let batches = collect(plan, single.task_ctx()).await?;
+            return Ok(Planned::Rows { schema, batches });
+        }
+        let staged = self
+            .staged(single, plan, logical, settings, catalog, slots)
+            .await?;
+        Ok(Planned::Query(QueryPlan {
+            graph: staged.graph,
+            schema: staged.schema,
+            settings: settings.clone(),
+            analyze: false,
+        }))
+    }
+
+    async fn stages(
+        &self,
+        single: &SessionState,
+        logical: &LogicalPlan,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Staged> {
+        let plan = single.create_physical_plan(logical).await?;
+        self.staged(single, plan, logical, settings, catalog, slots)
+            .await
+    }
+
+    /// One stage for what is small or has only one executor to run on; several for all else.
+    async fn staged(
+        &self,
+        single: &SessionState,
+        plan: Arc<dyn ExecutionPlan>,
+        logical: &LogicalPlan,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Staged> {
+        let small = settings.small_plan_bytes(self.options.small_plan.0);
+        if slots.len() == 1 || scan_bytes(&plan) <= small {
+            let plan = materialize(plan, single).await?;
+            let schema = plan.schema();
+            let graph = Arc::new(uncut(plan, &single.task_ctx())?);
+            return Ok(Staged { graph, schema });
+        }
+        let partitions = slots.iter().map(|&s| s as usize).sum::<usize>().max(2);
+        let runtime = Arc::clone(single.runtime_env());
+        let mut state = self.state(settings, catalog, runtime, Shape::Staged { partitions })?;
+        // Both plans of a statement see the same `now()`.
+        let now = single.execution_props().query_execution_start_time;
+        state.execution_props_mut().query_execution_start_time = now;
+        let plan = state.create_physical_plan(logical).await?;
+        let plan = materialize(plan, &state).await?;
+        let schema = plan.schema();
+        let graph = Arc::new(cut(plan, &state.task_ctx(), small)?);
+        Ok(Staged { graph, schema })
+    }
+
+    fn state(
+        &self,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        runtime: Arc<RuntimeEnv>,
+        shape: Shape,
+    ) -> Result<SessionState> {
+        let list = catalog.list();
+        let mut state = planning_state(&self.engine, settings, list, runtime, Some(shape))?;
+        // From here on `now()` is a constant.
+        state.mark_start_execution();
+        Ok(state)
+    }
+}
+
+struct Staged {
+    graph: Arc<StageGraph>,
+    schema: SchemaRef,
+}
+
+/// DataFusion's rules, with ours where joins are chosen but nothing is distributed yet.
+pub(crate) fn staged_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let after = rules
+        .iter()
+        .position(|rule| rule.name() == "join_selection")
+        .map_or(0, |position| position + 1);
+    rules.insert(after, Arc::new(PartitionUnsafeJoins));
+    rules
+}
+
+async fn logical_plan(
+    state: &SessionState,
+    sql: &str,
+    parameters: Vec<ScalarValue>,
+) -> Result<LogicalPlan> {
+    let statement = parse_one(state, sql)?;
+    let plan = match state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => plan,
+        // That a column is not there says little if the view cannot be used at all.
+        Err(error) => return Err(unusable(state, &statement).await.unwrap_or(error)),
+    };
+    if parameters.is_empty() {
+        return Ok(plan);
+    }
+    plan.with_param_values(ParamValues::from(parameters))
+}
+
+/// What is wrong with a table that the statement names, if it is in the catalog and unusable.
+async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFusionError> {
+    let options = state.config_options();
+    let named = state.resolve_table_references(statement).ok()?;
+    for table in named {
+        let (catalog, schema) = (
+            &options.catalog.default_catalog,
+            &options.catalog.default_schema,
+        );
+        let table = table.resolve(catalog, schema);
+        let catalog = state.catalog_list().catalog(&table.catalog)?;
+        let Some(schema) = catalog.schema(&table.schema) else {
+            continue;
+        };
+        if let Ok(Some(found)) = schema.table(&table.table).await
+            && let Some(found) = found.downcast_ref::<UnusableTable>()
+        {
+            return Some(found.error());
+        }
+    }
+    None
+}
+
+/// Only what executors run has stages to show.
+fn explainable(plan: &LogicalPlan) -> Result<()> {
+    match plan {
+        LogicalPlan::Ddl(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::Statement(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_) => Err(DataFusionError::NotImplemented(
+            "EXPLAIN is for queries: this statement has no stages".to_string(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether every row comes from the scheduler's own tables (information_schema and the like).
+fn knows_itself(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut system = false;
+    let mut other = false;
+    let _ = plan.apply(|node| {
+        if node.is::<StreamingTableExec>() {
+            system = true;
+        } else if node.children().is_empty()
+            && !node.is::<EmptyExec>()
+            && !node.is::<PlaceholderRowExec>()
+        {
+            other = true;
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    system && !other
+}
+
+/// Puts the rows of the scheduler's own tables in their place: executors do not have those tables.
+async fn materialize(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut scans = Vec::new();
+    plan.apply(|node| {
+        if node.is::<StreamingTableExec>() {
+            scans.push(Arc::clone(node));
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    if scans.is_empty() {
+        return Ok(plan);
+    }
+    let mut tables = Vec::with_capacity(scans.len());
+    for scan in scans {
+        let batches = collect(Arc::clone(&scan), state.task_ctx()).await?;
+        let rows = MemorySourceConfig::try_new(&[batches], scan.schema(), None)?;
+        tables.push((scan, DataSourceExec::from_data_source(rows)));
+    }
+    plan.transform_up(|node| {
+        let table = tables.iter().find(|(scan, _)| Arc::ptr_eq(scan, &node));
+        Ok(match table {
+            Some((_, rows)) => Transformed::yes(Arc::clone(rows) as Arc<dyn ExecutionPlan>),
+            None => Transformed::no(node),
+        })
+    })
+    .data()
+}

@@ -1,0 +1,239 @@
+//! What a statement wants: rows, or a change of the catalog.
+
+use datafusion::common::TableReference;
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{CreateExternalTable, DdlStatement};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use url::Url;
+
+use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
+
+/// A change of the catalog, checked as far as one version of it can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// Its name.
+        name: String,
+        /// Whether it is no error if it is there.
+        if_not_exists: bool,
+    },
+    /// `DROP SCHEMA`.
+    DropSchema {
+        /// Its name.
+        name: String,
+        /// Whether it is no error if it is not there.
+        if_exists: bool,
+        /// Whether what is in it goes with it.
+        cascade: bool,
+    },
+    /// `CREATE EXTERNAL TABLE`.
+    CreateTable {
+        /// The table.
+        table: TableDefinition,
+        /// Whether it is no error if it is there.
+        if_not_exists: bool,
+        /// Whether it takes the place of one that is there.
+        or_replace: bool,
+    },
+    /// `DROP TABLE`.
+    DropTable {
+        /// The schema that it is in.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Whether it is no error if it is not there.
+        if_exists: bool,
+    },
+    /// `CREATE VIEW`.
+    CreateView {
+        /// The view.
+        view: ViewDefinition,
+        /// Whether it takes the place of one that is there.
+        or_replace: bool,
+    },
+    /// `DROP VIEW`.
+    DropView {
+        /// The schema that it is in.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Whether it is no error if it is not there.
+        if_exists: bool,
+    },
+}
+
+/// Options that would put a secret into the catalog, where every scheduler and every listing of
+/// the state store would show it.
+const SECRET_WORDS: [&str; 9] = [
+    "secret",
+    "password",
+    "token",
+    "credential",
+    "access_key",
+    "account_key",
+    "private_key",
+    "key_as_hex",
+    "sas_",
+];
+
+/// Reads a change off a DDL statement.
+pub(crate) async fn change(state: &SessionState, ddl: DdlStatement, sql: &str) -> Result<Change> {
+    let sql = sql.trim().trim_end_matches(';').trim_end().to_string();
+    match ddl {
+        DdlStatement::CreateExternalTable(command) => create_table(state, &command, sql).await,
+        DdlStatement::CreateView(view) => {
+            if view.temporary {
+                return plan_err!("temporary views are not supported: leave TEMPORARY out");
+            }
+            let (schema, name) = resolve(state, &view.name)?;
+            let view_definition = ViewDefinition { schema, name, sql };
+            Ok(Change::CreateView {
+                view: view_definition,
+                or_replace: view.or_replace,
+            })
+        }
+        DdlStatement::DropTable(drop) => {
+            let (schema, name) = resolve(state, &drop.name)?;
+            let if_exists = drop.if_exists;
+            Ok(Change::DropTable {
+                schema,
+                name,
+                if_exists,
+            })
+        }
+        DdlStatement::DropView(drop) => {
+            let (schema, name) = resolve(state, &drop.name)?;
+            let if_exists = drop.if_exists;
+            Ok(Change::DropView {
+                schema,
+                name,
+                if_exists,
+            })
+        }
+        DdlStatement::CreateCatalogSchema(create) => Ok(Change::CreateSchema {
+            name: schema_name(&create.schema_name)?,
+            if_not_exists: create.if_not_exists,
+        }),
+        DdlStatement::DropCatalogSchema(drop) => Ok(Change::DropSchema {
+            name: drop.name.schema_name().to_string(),
+            if_exists: drop.if_exists,
+            cascade: drop.cascade,
+        }),
+        DdlStatement::CreateMemoryTable(_) => Err(DataFusionError::NotImplemented(
+            "CREATE TABLE is not supported yet: create files and CREATE EXTERNAL TABLE over them"
+                .to_string(),
+        )),
+        other => Err(DataFusionError::NotImplemented(format!(
+            "{} is not supported",
+            other.name()
+        ))),
+    }
+}
+
+async fn create_table(
+    state: &SessionState,
+    command: &CreateExternalTable,
+    sql: String,
+) -> Result<Change> {
+    if let Some(name) = command.options.keys().find(|name| is_secret(name)) {
+        return plan_err!(
+            "option '{name}' would put a secret into the catalog: give credentials to the \
+             schedulers and executors instead, by their environment or configuration"
+        );
+    }
+    for location in &command.locations {
+        check_location(location)?;
+    }
+    if command.unbounded || command.temporary {
+        return plan_err!("UNBOUNDED and TEMPORARY tables are not supported");
+    }
+    let (schema, name) = resolve(state, &command.name)?;
+    let provider = open_command(state, command).await?;
+    let columns = provider.schema();
+    if columns.fields().is_empty() {
+        return plan_err!(
+            "no columns were found at {}: check the location, or list the columns",
+            command.locations.join(", ")
+        );
+    }
+    Ok(Change::CreateTable {
+        table: TableDefinition {
+            schema,
+            name,
+            location: command.locations.join(","),
+            format: command.file_type.to_uppercase(),
+            options: command.options.clone().into_iter().collect(),
+            partition_columns: command.table_partition_cols.clone(),
+            sql,
+            columns,
+        },
+        if_not_exists: command.if_not_exists,
+        or_replace: command.or_replace,
+    })
+}
+
+/// Refuses a location that holds a secret, or that means something else on every machine.
+fn check_location(location: &str) -> Result<()> {
+    match Url::parse(location) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => plan_err!(
+            "a LOCATION with a user name or a password would put a secret into the catalog: give \
+             credentials to the schedulers and executors instead, by their environment or \
+             configuration"
+        ),
+        Err(_) if !location.starts_with('/') => plan_err!(
+            "LOCATION '{location}' is relative, but every scheduler and executor must find the \
+             same files there: give an absolute path or a URL"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn is_secret(option: &str) -> bool {
+    let option = option.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| option.contains(word))
+}
+
+fn resolve(state: &SessionState, name: &TableReference) -> Result<(String, String)> {
+    let defaults = &state.config_options().catalog;
+    let name = name
+        .clone()
+        .resolve(&defaults.default_catalog, &defaults.default_schema);
+    if name.catalog.as_ref() != CATALOG {
+        return plan_err!("there is no catalog '{}': use '{CATALOG}'", name.catalog);
+    }
+    Ok((name.schema.to_string(), name.table.to_string()))
+}
+
+fn schema_name(name: &str) -> Result<String> {
+    match name.split_once('.') {
+        None => Ok(name.to_string()),
+        Some((CATALOG, schema)) => Ok(schema.to_string()),
+        Some((catalog, _)) => plan_err!("there is no catalog '{catalog}': use '{CATALOG}'"),
+    }
+}
+
+/// A statement's text and nothing after it.
+///
+/// # Errors
+/// If the text holds no statement or several.
+pub(crate) fn parse_one(state: &SessionState, sql: &str) -> Result<Statement> {
+    let options = &state.config_options().sql_parser;
+    let dialect = dialect_from_str(options.dialect)
+        .ok_or_else(|| plan_datafusion_err!("there is no dialect '{}'", options.dialect))?;
+    let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(dialect.as_ref())
+        .with_recursion_limit(options.recursion_limit.get())
+        .build()?
+        .parse_statements()?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (None, _) => plan_err!("the text holds no statement"),
+        (_, more) => plan_err!(
+            "only one statement can be run at a time, but the text holds {}",
+            more + 1
+        ),
+    }
+}

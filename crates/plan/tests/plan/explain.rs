@@ -1,0 +1,104 @@
+//! EXPLAIN and EXPLAIN ANALYZE.
+
+use arrow::array::{AsArray, RecordBatch};
+use paceline_plan::{Planned, analyzed_rows, explain_schema};
+
+use crate::support::fixture;
+
+fn text(batch: &RecordBatch, kind: &str) -> String {
+    let (kinds, plans) = (
+        batch.column(0).as_string::<i32>(),
+        batch.column(1).as_string::<i32>(),
+    );
+    let row = (0..batch.num_rows()).find(|&row| kinds.value(row) == kind);
+    let row = row.unwrap_or_else(|| panic!("no {kind} in {kinds:?}"));
+    plans.value(row).to_string()
+}
+
+const JOINED: &str = "SELECT m.s, count(*) FROM many m JOIN few f ON m.k = f.k \
+                      WHERE m.id > (SELECT avg(id) FROM few) GROUP BY m.s ORDER BY m.s";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_shows_the_stages() {
+    let session = fixture().await;
+    let graph = session.staged(JOINED).await.graph;
+    for explain in ["EXPLAIN", "EXPLAIN VERBOSE"] {
+        let planned = session.plan(&format!("{explain} {JOINED}")).await;
+        let Ok(Planned::Rows { schema, batches }) = planned else {
+            panic!("{planned:?}");
+        };
+        assert_eq!(schema, explain_schema());
+        let logical = text(&batches[0], "logical_plan");
+        assert!(logical.contains("TableScan: many"), "{logical}");
+        let stages = text(&batches[0], "stages");
+        for stage in graph.stages() {
+            let heading = format!("stage {}: partitions={}", stage.id, stage.partitions);
+            assert!(stages.contains(&heading), "{stages}");
+            for line in stage.text.lines() {
+                assert!(stages.contains(line), "{line}\nis not in\n{stages}");
+            }
+        }
+        assert!(
+            stages.contains("exchange=hash(6)") && stages.contains("result"),
+            "{stages}"
+        );
+    }
+    let small = session
+        .plan_for(
+            &format!("EXPLAIN {JOINED}"),
+            paceline_model::ByteSize::mib(32),
+            &[2, 2],
+        )
+        .await;
+    let Ok(Planned::Rows { batches, .. }) = small else {
+        panic!("{small:?}");
+    };
+    let stages = text(&batches[0], "stages");
+    assert!(
+        stages.contains("stage 0:") && !stages.contains("stage 1:"),
+        "{stages}"
+    );
+    assert!(stages.contains("one task"), "{stages}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_analyze_counts_over_all_tasks() {
+    let session = fixture().await;
+    for (sql, counted) in [
+        (JOINED, vec!["SortPreservingMergeExec"]),
+        (
+            "SELECT id FROM many UNION ALL SELECT 1 UNION ALL SELECT k FROM few",
+            vec!["UnionExec"],
+        ),
+        (
+            "SELECT DISTINCT k FROM many",
+            vec!["AggregateExec: mode=Partial", "DataSourceExec"],
+        ),
+    ] {
+        let planned = session.plan(&format!("EXPLAIN ANALYZE {sql}")).await;
+        let Ok(Planned::Query(query)) = planned else {
+            panic!("{planned:?}");
+        };
+        assert!(query.analyze);
+        assert_eq!(query.schema, explain_schema());
+        let ran = session.run(&query, 3).await.unwrap();
+        let expected = session.expected(sql).await.unwrap();
+        let rows: usize = expected.batches.iter().map(|batch| batch.num_rows()).sum();
+        assert_eq!(ran.rows(query.graph.len() - 1), rows as u64);
+
+        let analyzed = analyzed_rows(&query.graph, &ran.progress, &ran.metrics);
+        let stages = text(&analyzed, "stages with metrics");
+        for operator in counted {
+            let line = stages.lines().find(|line| line.contains(operator));
+            let line = line.unwrap_or_else(|| panic!("{operator} is not in\n{stages}"));
+            assert!(line.contains("output_rows="), "{line}");
+        }
+        assert!(stages.contains("tasks=3"), "{stages}");
+        // The top operator of the last stage left what the query did, in all its tasks together.
+        let top = stages.lines().nth(2).unwrap();
+        assert!(
+            top.contains(&format!("output_rows={rows}")),
+            "{rows} rows:\n{stages}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Window functions with and without partitions of their own.
+
+use super::check_all;
+use crate::support::{describe, fixture};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitioned_windows_stay_divided() {
+    let session = fixture().await;
+    let sql = "SELECT id, k, row_number() OVER (PARTITION BY k ORDER BY id) FROM many";
+    let query = session.check(sql).await;
+    let root = query.graph.root();
+    assert!(
+        root.divisible && root.partitions == 6,
+        "{}",
+        describe(&query.graph)
+    );
+    check_all(
+        &session,
+        &[
+            "SELECT id, sum(d) OVER (PARTITION BY s ORDER BY id), avg(f) OVER (PARTITION BY n) FROM many",
+            "SELECT id, lag(id, 2) OVER (PARTITION BY k ORDER BY id), lead(s) OVER (PARTITION BY k ORDER BY id) FROM many",
+            "SELECT id, first_value(id) OVER w, last_value(id) OVER w, nth_value(id, 2) OVER w FROM many \
+             WINDOW w AS (PARTITION BY s ORDER BY id ROWS BETWEEN 3 PRECEDING AND 2 FOLLOWING)",
+            "SELECT id, ntile(4) OVER (PARTITION BY s ORDER BY id), cume_dist() OVER (PARTITION BY s ORDER BY id), \
+             percent_rank() OVER (PARTITION BY s ORDER BY id) FROM many",
+            "SELECT k, c, rank() OVER (PARTITION BY c ORDER BY k) FROM grouped",
+            "SELECT * FROM (SELECT id, s, row_number() OVER (PARTITION BY s ORDER BY id DESC) AS r FROM many) WHERE r <= 3",
+            "SELECT id, max(id) OVER (PARTITION BY day ORDER BY at RANGE BETWEEN INTERVAL '5' SECOND PRECEDING AND CURRENT ROW) FROM many",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_over_everything() {
+    let session = fixture().await;
+    check_all(
+        &session,
+        &[
+            "SELECT id, row_number() OVER (ORDER BY id) FROM many",
+            "SELECT id, sum(d) OVER (ORDER BY id), count(*) OVER () FROM many",
+            "SELECT id, rank() OVER (ORDER BY k), dense_rank() OVER (ORDER BY k DESC) FROM many ORDER BY id LIMIT 30",
+            "SELECT sum(r) FROM (SELECT row_number() OVER () AS r FROM many)",
+            "SELECT id, sum(id) OVER (PARTITION BY k ORDER BY id), sum(id) OVER (ORDER BY id) FROM many",
+            "SELECT id, row_number() OVER (ORDER BY id) FROM nothing",
+            "SELECT id, avg(id) OVER (PARTITION BY k) FROM nothing",
+            "SELECT id, row_number() OVER (PARTITION BY s ORDER BY id) FROM single",
+        ],
+    )
+    .await;
+}
+
+/// One input partition keeps its order through a repartitioning; nothing sorts again above it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_over_what_is_sorted_already() {
+    let session = fixture().await;
+    check_all(
+        &session,
+        &[
+            "SELECT id, k, row_number() OVER (PARTITION BY k ORDER BY id) FROM (SELECT * FROM many ORDER BY id LIMIT 2000)",
+            "SELECT k, id, lag(id) OVER (PARTITION BY k ORDER BY id) FROM (SELECT * FROM few ORDER BY k, id LIMIT 100)",
+            "SELECT k, sum(r) FROM (SELECT k, row_number() OVER (ORDER BY id) AS r FROM many) GROUP BY k",
+            "SELECT id, k, row_number() OVER (PARTITION BY k ORDER BY id) FROM sorted",
+            "SELECT k, array_agg(id ORDER BY id) FROM (SELECT k, id FROM many ORDER BY id LIMIT 500) GROUP BY k",
+        ],
+    )
+    .await;
+}
