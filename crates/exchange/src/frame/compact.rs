@@ -1,0 +1,180 @@
+//! Batches that hold on to no more memory than they use.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, MutableArrayData, RecordBatch, RecordBatchOptions,
+    make_array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+
+use super::measure::{overhead, retained_by, used};
+
+/// Memory that a batch may keep alive beyond twice what it uses before it is copied.
+const SLACK: u64 = 4096;
+
+/// More separate buffers than this make a column of views slow to handle.
+const MANY_BUFFERS: usize = 8;
+
+/// A batch and what it costs.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) batch: RecordBatch,
+    /// Bytes of its rows.
+    pub(crate) used: u64,
+    /// Bytes of memory that are freed with it.
+    pub(crate) retained: u64,
+}
+
+/// Measures a batch, and copies it if it is a small slice of something large. A slice keeps all of
+/// its parent alive, a column of views all buffers that any of its ancestors had; unless they are
+/// copied, neither can the store account for its memory, nor does spilling free any, and a frame
+/// of views would carry all those buffers.
+pub(crate) fn compact(batch: RecordBatch) -> Result<Measured, ArrowError> {
+    let data: Vec<ArrayData> = batch.columns().iter().map(|c| c.to_data()).collect();
+    let used_bytes = data.iter().map(used).sum::<u64>();
+    let retained = retained_by(&data);
+    let scattered = data.iter().any(is_scattered);
+    if retained <= 2 * used_bytes + SLACK && !scattered {
+        return Ok(Measured {
+            used: used_bytes,
+            retained: retained + overhead(&batch),
+            batch,
+        });
+    }
+    let columns = data.into_iter().map(copy).collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(batch.schema(), columns, &options)?;
+    let data: Vec<ArrayData> = batch.columns().iter().map(|c| c.to_data()).collect();
+    Ok(Measured {
+        used: data.iter().map(used).sum(),
+        retained: retained_by(&data) + overhead(&batch),
+        batch,
+    })
+}
+
+fn is_scattered(data: &ArrayData) -> bool {
+    is_view(data.data_type()) && data.buffers().len() > MANY_BUFFERS + 1
+}
+
+fn is_view(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8View | DataType::BinaryView)
+}
+
+fn copy(data: ArrayData) -> Result<ArrayRef, ArrowError> {
+    let kept = retained_by([&data]);
+    if kept <= 2 * used(&data) && !is_scattered(&data) {
+        return Ok(make_array(data));
+    }
+    if is_view(data.data_type()) {
+        return shrink(data).map(make_array);
+    }
+    let length = data.len();
+    let mut copied = MutableArrayData::new(vec![&data], false, length);
+    copied.try_extend(0, 0, length)?;
+    let copied = copied.freeze();
+    shrink(copied).map(make_array)
+}
+
+/// Replaces what a plain copy shares with its source: the bytes of views, and dictionaries.
+fn shrink(data: ArrayData) -> Result<ArrayData, ArrowError> {
+    match data.data_type() {
+        DataType::Utf8View => Ok(make_array(data).as_string_view().gc().to_data()),
+        DataType::BinaryView => Ok(make_array(data).as_binary_view().gc().to_data()),
+        DataType::Dictionary(_, values) => {
+            let (dictionary, values) = (data.data_type().clone(), values.as_ref().clone());
+            let larger = |child: &ArrayData| child.len() > data.len();
+            if !data.child_data().first().is_some_and(larger) {
+                return Ok(data);
+            }
+            // Through the plain values, so that only those in use are left.
+            let plain = cast(&make_array(data), &values)?;
+            Ok(cast(&plain, &dictionary)?.to_data())
+        }
+        _ if data.child_data().is_empty() => Ok(data),
+        _ => {
+            let children = data.child_data().iter().cloned().map(shrink);
+            let children = children.collect::<Result<Vec<_>, _>>()?;
+            data.into_builder().child_data(children).build()
+        }
+    }
+}
+
+/// The rows `offset..offset + length`, such that encoding them costs no more than their share:
+/// views are copied, everything else is not.
+pub(crate) fn slice(
+    batch: &RecordBatch,
+    offset: usize,
+    length: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let slice = batch.slice(offset, length);
+    let options = RecordBatchOptions::new().with_row_count(Some(length));
+    let columns = slice.columns().iter().map(|column| {
+        if has_views(column.data_type()) {
+            shrink(column.to_data()).map(make_array)
+        } else {
+            Ok(Arc::clone(column))
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new_with_options(slice.schema(), columns, &options)
+}
+
+fn has_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => true,
+        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => {
+            has_views(field.data_type())
+        }
+        DataType::FixedSizeList(field, _) => has_views(field.data_type()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, StringViewArray};
+
+    fn batch(column: ArrayRef) -> RecordBatch {
+        RecordBatch::try_from_iter([("c", column)]).unwrap()
+    }
+
+    #[test]
+    fn a_whole_batch_is_passed_on_as_it_is() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..8192));
+        let address = column.to_data().buffers()[0].as_ptr();
+        let measured = compact(batch(column)).unwrap();
+        assert_eq!(measured.used, 8192 * 8);
+        assert!(measured.retained >= measured.used);
+        let kept = measured.batch.column(0).to_data().buffers()[0].as_ptr();
+        assert_eq!(kept, address);
+    }
+
+    #[test]
+    fn a_small_slice_lets_go_of_its_parent() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000_000));
+        let measured = compact(batch(column).slice(500_000, 100)).unwrap();
+        assert_eq!(measured.used, 800);
+        assert!(measured.retained < 4096, "{}", measured.retained);
+        let values = measured.batch.column(0);
+        assert_eq!(
+            values.as_ref(),
+            &Int64Array::from_iter_values(500_000..500_100)
+        );
+    }
+
+    #[test]
+    fn views_let_go_of_buffers_they_do_not_use() {
+        let text = |i: i32| format!("a text that is too long to be held in a view {i}");
+        let all = StringViewArray::from_iter_values((0..10_000).map(text));
+        let taken = arrow::compute::take(&all, &Int64Array::from(vec![3, 9000]), None).unwrap();
+        let measured = compact(batch(taken)).unwrap();
+        assert!(measured.retained < 4096, "{}", measured.retained);
+        let values = measured.batch.column(0).as_string_view();
+        assert_eq!(values.value(1), text(9000));
+    }
+}

@@ -1,0 +1,121 @@
+//! How much memory arrays use, and how much they keep from being freed.
+
+use arrow::array::{ArrayData, RecordBatch};
+use arrow::datatypes::DataType;
+
+/// Bytes for the structures around the buffers of one column.
+const COLUMN_OVERHEAD: u64 = 160;
+
+/// Bytes that the rows of the batch need: those that a copy of it would have.
+pub(crate) fn used(data: &ArrayData) -> u64 {
+    let nulls = data.nulls().map_or(0, |_| data.len().div_ceil(8) as u64);
+    match data.data_type() {
+        DataType::Utf8View | DataType::BinaryView => nulls + used_by_views(data),
+        DataType::List(_) | DataType::Map(_, _) => nulls + used_by_list::<i32>(data, usize_of_i32),
+        DataType::LargeList(_) => nulls + used_by_list::<i64>(data, usize_of_i64),
+        DataType::FixedSizeList(_, size) => {
+            let size = usize::try_from(*size).unwrap_or(0);
+            let child = data.child_data().first();
+            nulls
+                + child.map_or(0, |child| {
+                    window(child, data.offset() * size, data.len() * size)
+                })
+        }
+        DataType::Dictionary(key, _) => {
+            let keys = key.primitive_width().unwrap_or(8) * data.len();
+            nulls + keys as u64 + data.child_data().iter().map(used).sum::<u64>()
+        }
+        DataType::Struct(_) => nulls + data.child_data().iter().map(used).sum::<u64>(),
+        _ => data
+            .get_slice_memory_size()
+            .map_or_else(|_| retained_by([data]), |bytes| bytes as u64),
+    }
+}
+
+fn usize_of_i32(offset: i32) -> usize {
+    usize::try_from(offset).unwrap_or(0)
+}
+
+fn usize_of_i64(offset: i64) -> usize {
+    usize::try_from(offset).unwrap_or(0)
+}
+
+fn used_by_list<O: arrow::datatypes::ArrowNativeType>(
+    data: &ArrayData,
+    to_usize: fn(O) -> usize,
+) -> u64 {
+    let width = size_of::<O>() * (data.len() + 1);
+    let offsets = data
+        .buffers()
+        .first()
+        .map(|buffer| buffer.typed_data::<O>())
+        .unwrap_or_default();
+    let bounds = (
+        offsets.get(data.offset()),
+        offsets.get(data.offset() + data.len()),
+    );
+    let (Some(first), Some(last), Some(child)) = (bounds.0, bounds.1, data.child_data().first())
+    else {
+        return 0;
+    };
+    let (first, last) = (to_usize(*first), to_usize(*last));
+    width as u64 + window(child, first, last.saturating_sub(first))
+}
+
+fn window(child: &ArrayData, offset: usize, length: usize) -> u64 {
+    if offset.saturating_add(length) > child.len() {
+        return used(child);
+    }
+    used(&child.slice(offset, length))
+}
+
+fn used_by_views(data: &ArrayData) -> u64 {
+    // A view of up to 12 bytes holds its value itself.
+    const INLINE: u32 = 12;
+    let views = data
+        .buffers()
+        .first()
+        .map(|buffer| buffer.typed_data::<u128>())
+        .unwrap_or_default();
+    let views = views
+        .get(data.offset()..data.offset() + data.len())
+        .unwrap_or_default();
+    let referred: u64 = views
+        .iter()
+        .map(|view| *view as u32)
+        .filter(|length| *length > INLINE)
+        .map(u64::from)
+        .sum();
+    // Values may share bytes, as those of a dictionary-encoded column do.
+    let held: u64 = data.buffers().iter().skip(1).map(|b| b.len() as u64).sum();
+    referred.min(held) + size_of_val(views) as u64
+}
+
+/// Bytes of all allocations that the arrays keep alive, each counted once.
+pub(crate) fn retained_by<'a>(arrays: impl IntoIterator<Item = &'a ArrayData>) -> u64 {
+    let mut allocations = Vec::new();
+    for data in arrays {
+        collect(data, &mut allocations);
+    }
+    allocations.sort_unstable();
+    allocations.dedup_by_key(|(address, _)| *address);
+    allocations.iter().map(|(_, bytes)| *bytes as u64).sum()
+}
+
+fn collect(data: &ArrayData, into: &mut Vec<(usize, usize)>) {
+    for buffer in data.buffers() {
+        into.push((buffer.data_ptr().as_ptr() as usize, buffer.capacity()));
+    }
+    if let Some(nulls) = data.nulls() {
+        let buffer = nulls.buffer();
+        into.push((buffer.data_ptr().as_ptr() as usize, buffer.capacity()));
+    }
+    for child in data.child_data() {
+        collect(child, into);
+    }
+}
+
+/// What keeping the batch costs beside its buffers.
+pub(crate) fn overhead(batch: &RecordBatch) -> u64 {
+    (batch.num_columns() as u64 + 1) * COLUMN_OVERHEAD
+}
