@@ -1,0 +1,293 @@
+//! The book's promises: epochs fence, states reach the present owner, nothing is lost or kept for
+//! ever.
+
+use std::sync::Arc;
+
+use paceline_model::{Attempt, TaskId};
+use uuid::Uuid;
+
+use super::*;
+
+const TTL: Duration = Duration::from_secs(600);
+
+fn query() -> QueryId {
+    QueryId(Uuid::from_u128(7))
+}
+
+fn id(task: u32) -> OutputId {
+    OutputId {
+        query: query(),
+        stage: StageId(0),
+        task: TaskId(task),
+        attempt: Attempt(0),
+    }
+}
+
+fn finished() -> cluster::task_state::State {
+    cluster::task_state::State::Finished(cluster::Finished::default())
+}
+
+fn failed() -> cluster::task_state::State {
+    cluster::task_state::State::Failed(cluster::Failed::default())
+}
+
+fn begin(book: &mut Book, id: OutputId) -> u64 {
+    let live = LiveAttempt::new(CancellationToken::new(), Arc::default());
+    match book.begin(id, live) {
+        Begin::Started(serial) => serial,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn complete(book: &mut Book, id: OutputId, serial: u64, holds_output: bool) -> bool {
+    book.complete(Completion {
+        id,
+        serial,
+        state: finished(),
+        holds_output,
+    })
+}
+
+fn attach(book: &mut Book, name: &str) -> LinkId {
+    book.attach(SchedulerId::new(name)).id
+}
+
+#[test]
+fn a_lower_epoch_is_refused_whoever_speaks() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    assert_eq!(book.admit(a, query(), Epoch(1)), Ok(()));
+    assert_eq!(book.admit(b, query(), Epoch(1)), Err(Refusal::NotOwner));
+    assert_eq!(book.admit(b, query(), Epoch(2)), Ok(()));
+    let stale = Err(Refusal::StaleEpoch(Epoch(2)));
+    assert_eq!(book.admit(a, query(), Epoch(1)), stale);
+    assert_eq!(book.admit(b, query(), Epoch(1)), stale);
+}
+
+#[test]
+fn states_are_said_again_until_the_owner_acknowledges_them() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let serial = begin(&mut book, id(0));
+    assert!(complete(&mut book, id(0), serial, false));
+    let first = book.outgoing(a, false);
+    assert_eq!(first.len(), 1);
+    assert!(book.outgoing(a, false).is_empty(), "said once a link");
+
+    book.detach(a, Instant::now());
+    let a = attach(&mut book, "a");
+    assert_eq!(book.outgoing(a, false), first, "said again on the next");
+    book.acknowledge(a, &[first[0].number]);
+    book.detach(a, Instant::now());
+    let a = attach(&mut book, "a");
+    assert!(book.outgoing(a, false).is_empty());
+    assert_eq!(book.unacknowledged(), 0);
+}
+
+#[test]
+fn a_new_owner_is_told_everything_and_the_old_one_counts_for_nothing() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let kept = begin(&mut book, id(0));
+    complete(&mut book, id(0), kept, true);
+    let told = book.outgoing(a, false);
+    book.acknowledge(a, &[told[0].number]);
+    let unheard = begin(&mut book, id(1));
+    complete(&mut book, id(1), unheard, false);
+    let told = book.outgoing(a, false);
+    let _running = begin(&mut book, id(2));
+
+    book.admit(b, query(), Epoch(3)).unwrap();
+    book.acknowledge(a, &[told[0].number]);
+    let states = book.outgoing(b, false);
+    let mut tasks: Vec<_> = states.iter().map(|state| state.task).collect();
+    tasks.sort_unstable();
+    assert_eq!(tasks, [0, 1, 2]);
+    assert!(states.iter().all(|state| state.epoch == 3));
+    assert_eq!(book.unacknowledged(), 2, "the old owner's word is void");
+}
+
+#[test]
+fn an_inventory_names_outputs_and_all_whose_end_nobody_heard() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(4)).unwrap();
+    let held = begin(&mut book, id(0));
+    complete(&mut book, id(0), held, true);
+    let inline = begin(&mut book, id(1));
+    complete(&mut book, id(1), inline, false);
+    begin(&mut book, id(2));
+    let inventory = book.inventory();
+    let [held] = &inventory.queries[..] else {
+        panic!("{inventory:?}");
+    };
+    assert_eq!(held.epoch, 4);
+    let finished: Vec<_> = held.finished.iter().map(|state| state.task).collect();
+    let mut running: Vec<_> = held.running.iter().map(|attempt| attempt.task).collect();
+    running.sort_unstable();
+    assert_eq!((finished, running), (vec![0], vec![1, 2]));
+}
+
+#[test]
+fn an_ended_query_stays_ended() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(1)).unwrap();
+    let serial = begin(&mut book, id(0));
+    let live = book.end(a, query(), Epoch(1), Instant::now()).unwrap();
+    assert_eq!(live.len(), 1);
+    assert!(!complete(&mut book, id(0), serial, true), "nobody wants it");
+    assert_eq!(book.admit(a, query(), Epoch(1)), Err(Refusal::Ended));
+    assert_eq!(
+        book.admit(a, query(), Epoch(2)),
+        Ok(()),
+        "a later owner may"
+    );
+}
+
+#[test]
+fn the_end_of_an_ended_querys_attempt_is_confirmed() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(1)).unwrap();
+    let serial = begin(&mut book, id(0));
+    book.end(a, query(), Epoch(1), Instant::now()).unwrap();
+    book.complete(Completion {
+        id: id(0),
+        serial,
+        state: cluster::task_state::State::Cancelled(cluster::Cancelled {}),
+        holds_output: false,
+    });
+    let states = book.outgoing(a, false);
+    assert_eq!(states.len(), 1);
+    assert_eq!(states[0].epoch, 1);
+    assert!(book.is_quiet(), "nobody depends on it");
+}
+
+#[test]
+fn only_what_nobody_owns_for_long_is_an_orphan() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(0)).unwrap();
+    begin(&mut book, id(0));
+    let lost = Instant::now();
+    assert!(book.sweep(lost + TTL * 2, TTL).is_empty(), "owned");
+    book.detach(a, lost);
+    assert!(book.sweep(lost + TTL / 2, TTL).is_empty(), "not yet");
+    let again = attach(&mut book, "a");
+    assert!(book.sweep(lost + TTL * 2, TTL).is_empty(), "owned again");
+    book.detach(again, lost);
+    let orphans = book.sweep(lost + TTL, TTL);
+    assert_eq!(orphans.len(), 1);
+    assert_eq!(orphans[0].1.len(), 1);
+    assert_eq!((book.queries(), book.unacknowledged()), (0, 0));
+}
+
+#[test]
+fn a_plan_is_sent_once_and_never_silently_another() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    let stage = StageId(0);
+    let plan = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    assert_eq!(book.plan(query(), stage, None), Err(PlanProblem::Missing));
+    assert_eq!(book.plan(query(), stage, plan("one")).unwrap(), "one");
+    assert_eq!(book.plan(query(), stage, None).unwrap(), "one");
+    assert_eq!(
+        book.plan(query(), stage, plan("two")).unwrap(),
+        "two",
+        "not in use yet"
+    );
+    begin(&mut book, id(0));
+    assert_eq!(
+        book.plan(query(), stage, plan("three")),
+        Err(PlanProblem::Conflict)
+    );
+    book.admit(b, query(), Epoch(1)).unwrap();
+    assert_eq!(
+        book.plan(query(), stage, plan("two")).unwrap(),
+        "two",
+        "adopted as it is"
+    );
+    assert_eq!(
+        book.plan(query(), stage, plan("three")),
+        Err(PlanProblem::Afresh)
+    );
+    assert_eq!(book.clear(query()).len(), 1);
+    assert_eq!(book.plan(query(), stage, plan("three")).unwrap(), "three");
+}
+
+#[test]
+fn a_dropped_attempt_says_nothing_of_its_successor() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let former = begin(&mut book, id(0));
+    book.clear(query());
+    let present = begin(&mut book, id(0));
+    assert!(!complete(&mut book, id(0), former, true));
+    assert!(book.outgoing(a, false).is_empty());
+    assert!(complete(&mut book, id(0), present, true));
+    assert_eq!(book.outgoing(a, false).len(), 1);
+}
+
+#[test]
+fn repeated_launches_begin_nothing_twice() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let serial = begin(&mut book, id(0));
+    let again = || LiveAttempt::new(CancellationToken::new(), Arc::default());
+    assert_eq!(book.begin(id(0), again()), Begin::Live);
+    complete(&mut book, id(0), serial, true);
+    let told = book.outgoing(a, false);
+    book.acknowledge(a, &[told[0].number]);
+    assert_eq!(book.begin(id(0), again()), Begin::Finished);
+    assert_eq!(book.outgoing(a, false).len(), 1, "told again");
+}
+
+#[test]
+fn progress_is_said_when_it_changed() {
+    let mut book = Book::default();
+    let a = attach(&mut book, "a");
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let progress = Arc::new(Progress::default());
+    book.begin(
+        id(0),
+        LiveAttempt::new(CancellationToken::new(), progress.clone()),
+    );
+    assert!(book.outgoing(a, true).is_empty(), "it waits");
+    progress
+        .started
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(book.outgoing(a, true).len(), 1);
+    assert!(book.outgoing(a, true).is_empty());
+    progress.add(5, 40);
+    assert!(book.outgoing(a, false).is_empty(), "not between heartbeats");
+    let states = book.outgoing(a, true);
+    let running = cluster::Running { rows: 5, bytes: 40 };
+    assert_eq!(
+        states[0].state,
+        Some(cluster::task_state::State::Running(running))
+    );
+    assert_eq!(states[0].number, 0, "not kept");
+}
+
+#[test]
+fn a_second_link_to_a_scheduler_takes_the_place_of_the_first() {
+    let mut book = Book::default();
+    let first = book.attach(SchedulerId::new("a"));
+    book.admit(first.id, query(), Epoch(0)).unwrap();
+    let second = book.attach(SchedulerId::new("a"));
+    assert!(first.superseded.is_cancelled());
+    book.detach(first.id, Instant::now());
+    assert!(book.is_attached(&SchedulerId::new("a")));
+    assert_eq!(
+        book.admit(first.id, query(), Epoch(0)),
+        Err(Refusal::Detached)
+    );
+    book.tell(id(0), failed());
+    assert_eq!(book.outgoing(second.id, false).len(), 1);
+}

@@ -1,0 +1,120 @@
+//! Carries out what schedulers command.
+//!
+//! Every command names a query and an epoch; [`Book::admit`](crate::book::Book::admit) decides
+//! whether the speaker may. Whatever a message says, the worst that comes of it is a refusal, which
+//! is counted and logged.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use paceline_model::{Epoch, OutputId, QueryId};
+use paceline_proto::cluster::from_scheduler::Message;
+use paceline_proto::cluster::task_state::State;
+use paceline_proto::{Malformed, cluster, query_id};
+
+use crate::book::{LinkId, Refusal};
+use crate::launch;
+use crate::node::Node;
+
+impl Node {
+    /// Carries out one message. Never waits for anything but short locks.
+    pub(crate) fn apply(self: &Arc<Self>, link: LinkId, message: Message) {
+        match message {
+            Message::Launch(launch) => launch::launch(self, link, launch),
+            Message::CancelTasks(cancel) => self.cancel_tasks(link, &cancel),
+            Message::ReleaseOutputs(release) => self.release_outputs(link, &release),
+            Message::EndQuery(end) => self.end_query(link, &end),
+            Message::Acknowledge(acknowledge) => {
+                self.book.lock().acknowledge(link, &acknowledge.numbers);
+                self.notify_changed();
+            }
+            // The stream itself deals with those two.
+            Message::Welcome(_) | Message::Members(_) => {}
+        }
+    }
+
+    fn cancel_tasks(&self, link: LinkId, cancel: &cluster::CancelTasks) {
+        let Some(query) = self.admitted("cancel", link, &cancel.query, cancel.epoch) else {
+            return;
+        };
+        for attempt in &cancel.attempts {
+            self.cancel(attempt.of(query));
+        }
+    }
+
+    /// A live attempt confirms by itself once it has stopped; one that is not known here is
+    /// confirmed at once, so that nobody waits for it. One that has ended said so.
+    fn cancel(&self, id: OutputId) {
+        let mut book = self.book.lock();
+        if let Some(token) = book.cancel_token(&id) {
+            token.cancel();
+        } else if !book.has_ended(&id) {
+            book.tell(id, State::Cancelled(cluster::Cancelled {}));
+        }
+    }
+
+    fn release_outputs(&self, link: LinkId, release: &cluster::ReleaseOutputs) {
+        let Some(query) = self.admitted("release", link, &release.query, release.epoch) else {
+            return;
+        };
+        for output in &release.outputs {
+            let id = output.of(query);
+            self.book.lock().release(&id);
+            self.release(&id);
+        }
+        self.notify_changed();
+    }
+
+    fn end_query(&self, link: LinkId, end: &cluster::EndQuery) {
+        let Some(query) = self.readable("end", &end.query) else {
+            return;
+        };
+        let ended = self
+            .book
+            .lock()
+            .end(link, query, Epoch(end.epoch), Instant::now());
+        match ended {
+            Ok(live) => self.drop_query(query, &live),
+            // A repetition.
+            Err(Refusal::Ended) => {}
+            Err(refusal) => self.refused("end", query, refusal),
+        }
+    }
+
+    fn admitted(
+        &self,
+        command: &'static str,
+        link: LinkId,
+        query: &[u8],
+        epoch: u64,
+    ) -> Option<QueryId> {
+        let query = self.readable(command, query)?;
+        let admitted = self.book.lock().admit(link, query, Epoch(epoch));
+        match admitted {
+            Ok(()) => Some(query),
+            Err(refusal) => {
+                self.refused(command, query, refusal);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn readable(&self, command: &'static str, query: &[u8]) -> Option<QueryId> {
+        query_id(query)
+            .map_err(|malformed| self.malformed(command, &malformed))
+            .ok()
+    }
+
+    pub(crate) fn malformed(&self, command: &'static str, malformed: &Malformed) {
+        tracing::warn!(command, "refused: {malformed}");
+        self.metrics.refused.with_label_values(&["malformed"]).inc();
+    }
+
+    pub(crate) fn refused(&self, command: &'static str, query: QueryId, refusal: Refusal) {
+        tracing::info!(query_id = %query, command, reason = refusal.reason(), "refused");
+        self.metrics
+            .refused
+            .with_label_values(&[refusal.reason()])
+            .inc();
+    }
+}

@@ -1,0 +1,199 @@
+//! Launches: from a message to attempts that wait for slots.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use paceline_model::{
+    Attempt, ByteSize, Epoch, ErrorClass, OutputId, OutputLocation, PartitionRange, QueryError,
+    QueryId, StageId, TaskId,
+};
+use paceline_plan::SessionSettings;
+use paceline_proto::{Malformed, cluster, output_locations};
+use tokio_util::sync::CancellationToken;
+
+use crate::book::{Begin, LinkId, LiveAttempt, PlanProblem, Progress, Refusal};
+use crate::node::{Node, Phase};
+use crate::task::{Work, attempt};
+
+/// What the attempts of one launch share.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    /// The epoch in which it was launched.
+    pub(crate) epoch: Epoch,
+    /// The encoded plan of the stage.
+    pub(crate) plan: Bytes,
+    /// Where the exchanges lie that the plan reads.
+    pub(crate) inputs: HashMap<StageId, Vec<OutputLocation>>,
+    /// An output up to this size goes into the final state.
+    pub(crate) inline_limit: ByteSize,
+    pub(crate) settings: SessionSettings,
+}
+
+/// Carries out a launch. Each task that cannot be begun is answered with a failure of its own.
+pub(crate) fn launch(node: &Arc<Node>, link: LinkId, mut launch: cluster::Launch) {
+    let Some(query) = node.readable("launch", &launch.query) else {
+        return;
+    };
+    let stage = StageId(launch.stage);
+    let tasks = std::mem::take(&mut launch.tasks);
+    let refuse_all = |error: &QueryError| {
+        for task in &tasks {
+            node.answer_failed(link, output_id(query, stage, task), error);
+        }
+    };
+    if node.phase() >= Phase::Draining {
+        node.metrics.refused.with_label_values(&["draining"]).inc();
+        let message = format!(
+            "draining: executor {} takes no tasks",
+            node.identity.executor
+        );
+        return refuse_all(&QueryError::new(ErrorClass::Retryable, message));
+    }
+    let epoch = Epoch(launch.epoch);
+    let admitted = node.book.lock().admit(link, query, epoch);
+    if let Err(refusal) = admitted {
+        node.refused("launch", query, refusal);
+        return refuse_all(&fenced(query, epoch, refusal));
+    }
+    match orders(node, query, stage, launch) {
+        Ok(orders) => {
+            let orders = Arc::new(orders);
+            for task in &tasks {
+                begin(node, output_id(query, stage, task), task, &orders);
+            }
+        }
+        Err(error) => {
+            for task in &tasks {
+                node.tell_failed(output_id(query, stage, task), &error);
+            }
+        }
+    }
+}
+
+fn output_id(query: QueryId, stage: StageId, task: &cluster::TaskLaunch) -> OutputId {
+    OutputId {
+        query,
+        stage,
+        task: TaskId(task.task),
+        attempt: Attempt(task.attempt),
+    }
+}
+
+fn fenced(query: QueryId, epoch: Epoch, refusal: Refusal) -> QueryError {
+    let problem = match refusal {
+        Refusal::StaleEpoch(highest) => format!("epoch {highest} has spoken since"),
+        Refusal::NotOwner => "another scheduler owns it in that epoch".to_string(),
+        Refusal::Ended => "it has ended".to_string(),
+        Refusal::Detached => "the speaker was detached".to_string(),
+    };
+    QueryError::new(
+        ErrorClass::Fenced,
+        format!("launch for query {query} in epoch {epoch} refused: {problem}"),
+    )
+}
+
+fn orders(
+    node: &Arc<Node>,
+    query: QueryId,
+    stage: StageId,
+    launch: cluster::Launch,
+) -> Result<Orders, QueryError> {
+    let malformed = |malformed: Malformed| {
+        node.malformed("launch", &malformed);
+        let message = format!("launch of stage {stage} of query {query}: {malformed}");
+        QueryError::new(ErrorClass::Bug, message)
+    };
+    let mut inputs = HashMap::new();
+    for input in &launch.inputs {
+        let locations = output_locations(&input.outputs, &launch.executors).map_err(malformed)?;
+        inputs.insert(StageId(input.stage), locations);
+    }
+    Ok(Orders {
+        epoch: Epoch(launch.epoch),
+        plan: plan(node, query, stage, launch.plan)?,
+        inputs,
+        inline_limit: ByteSize(launch.inline_limit_bytes),
+        settings: SessionSettings(launch.settings.into_iter().collect()),
+    })
+}
+
+fn plan(
+    node: &Arc<Node>,
+    query: QueryId,
+    stage: StageId,
+    sent: Option<Bytes>,
+) -> Result<Bytes, QueryError> {
+    let found = node.book.lock().plan(query, stage, sent.clone());
+    match found {
+        Ok(plan) => Ok(plan),
+        Err(PlanProblem::Missing) => Err(QueryError::new(
+            ErrorClass::Retryable,
+            format!("plan not here: stage {stage} of query {query}; send the plan again"),
+        )),
+        Err(PlanProblem::Conflict) => Err(QueryError::new(
+            ErrorClass::Bug,
+            format!(
+                "stage {stage} of query {query} was launched with another plan in the same epoch"
+            ),
+        )),
+        Err(PlanProblem::Afresh) => {
+            tracing::info!(
+                query_id = %query,
+                "planned afresh by its new owner; what the former plan left is dropped"
+            );
+            let live = node.book.lock().clear(query);
+            node.drop_query(query, &live);
+            plan(node, query, stage, sent)
+        }
+    }
+}
+
+/// Notes an attempt and sends it off to wait for its slots.
+fn begin(node: &Arc<Node>, id: OutputId, task: &cluster::TaskLaunch, orders: &Arc<Orders>) {
+    if task.partitions == 0 || task.first_partition.checked_add(task.partitions).is_none() {
+        let problem = format!(
+            "{} partitions from {} on are none",
+            task.partitions, task.first_partition
+        );
+        let malformed = Malformed {
+            field: "partitions",
+            problem,
+        };
+        node.malformed("launch", &malformed);
+        let error = QueryError::new(ErrorClass::Bug, format!("launch of {id}: {malformed}"));
+        return node.tell_failed(id, &error);
+    }
+    let Ok(place) = node.slots.enqueue(task.slots) else {
+        node.metrics
+            .refused
+            .with_label_values(&["queue_full"])
+            .inc();
+        let message = format!(
+            "too many tasks wait for slots at executor {}",
+            node.identity.executor
+        );
+        return node.tell_failed(id, &QueryError::new(ErrorClass::Resource, message));
+    };
+    let cancel = CancellationToken::new();
+    let progress = Arc::new(Progress::default());
+    let live = LiveAttempt::new(cancel.clone(), progress.clone());
+    let begun = node.book.lock().begin(id, live);
+    let Begin::Started(serial) = begun else {
+        return;
+    };
+    node.metrics.attempts.inc();
+    let work = Work {
+        id,
+        serial,
+        partitions: PartitionRange::new(task.first_partition, task.partitions),
+        orders: orders.clone(),
+        cancel,
+        progress,
+        place,
+        launched: Instant::now(),
+    };
+    node.attempts
+        .spawn_on(attempt(node.clone(), work), &node.query_threads);
+}
