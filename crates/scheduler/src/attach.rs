@@ -1,0 +1,221 @@
+//! The streams that executors open, and what schedulers ask each other: the cluster port.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use paceline_model::{CatalogVersion, Epoch, ExecutorId};
+use paceline_proto::cluster::cluster_server::Cluster;
+use paceline_proto::cluster::from_executor::Message as Said;
+use paceline_proto::cluster::from_scheduler::Message as Told;
+use paceline_proto::{PROTOCOL, cluster};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::links::{LinkId, OUTGOING_MESSAGES};
+use crate::scheduler::Shared;
+use crate::wire;
+
+/// How long the port of an executor whose stream broke is given to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often a port is asked again while its executor may still come back.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The service on the cluster port.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterPort {
+    pub(crate) shared: Arc<Shared>,
+}
+
+type Commands = Pin<Box<dyn Stream<Item = Result<cluster::FromScheduler, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Cluster for ClusterPort {
+    type AttachStream = Commands;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<cluster::FromExecutor>>,
+    ) -> Result<Response<Commands>, Status> {
+        let mut inbound = request.into_inner();
+        let hello = match inbound.message().await?.and_then(|first| first.message) {
+            Some(Said::Hello(hello)) => hello,
+            _ => return Err(Status::invalid_argument("an executor says Hello first")),
+        };
+        if hello.protocol != PROTOCOL {
+            return Err(Status::failed_precondition(format!(
+                "the executor speaks protocol {} and this scheduler protocol {PROTOCOL}: run the \
+                 same version of both",
+                hello.protocol
+            )));
+        }
+        if hello.executor.is_empty() || hello.address.is_empty() {
+            return Err(Status::invalid_argument(
+                "Hello names no executor or no address",
+            ));
+        }
+        let shared = Arc::clone(&self.shared);
+        let (outgoing, commands) = mpsc::channel(OUTGOING_MESSAGES);
+        let welcome = cluster::Welcome {
+            scheduler: shared.driver.me.to_string(),
+            heartbeat_millis: shared.heartbeat.as_millis() as u64,
+        };
+        for message in [
+            Told::Welcome(welcome),
+            Told::Members(shared.membership.message()),
+        ] {
+            // The channel is new and has room.
+            let _ = outgoing.try_send(cluster::FromScheduler {
+                message: Some(message),
+            });
+        }
+        let mut hello = hello;
+        let inventory = hello.inventory.take().unwrap_or_default();
+        let held =
+            wire::inventory(inventory).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let executor = ExecutorId::new(hello.executor.as_str());
+        tracing::info!(%executor, address = hello.address, slots = hello.slots, "attached");
+        let link = shared.driver.attached(hello, held, outgoing);
+        shared.tasks.spawn({
+            let shared = Arc::clone(&shared);
+            async move { listen(shared, executor, link, inbound).await }
+        });
+        let commands = ReceiverStream::new(commands);
+        Ok(Response::new(Box::pin(futures::StreamExt::map(
+            commands, Ok,
+        ))))
+    }
+
+    async fn catalog_changed(
+        &self,
+        request: Request<cluster::CatalogChangedRequest>,
+    ) -> Result<Response<cluster::CatalogChangedResponse>, Status> {
+        let version = CatalogVersion(request.into_inner().version);
+        let catalog = self
+            .shared
+            .catalog
+            .reach(version)
+            .await
+            .map_err(|e| Status::unavailable(e.message))?;
+        Ok(Response::new(cluster::CatalogChangedResponse {
+            version: catalog.version().0,
+        }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<cluster::ForwardRequest>,
+    ) -> Result<Response<cluster::ForwardResponse>, Status> {
+        let answer = crate::peers::answer(&self.shared, request.into_inner())
+            .await
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        Ok(Response::new(answer))
+    }
+}
+
+/// Takes in what an executor says until its stream ends, and finds out what that means.
+async fn listen(
+    shared: Arc<Shared>,
+    executor: ExecutorId,
+    link: LinkId,
+    mut inbound: Streaming<cluster::FromExecutor>,
+) {
+    let why = loop {
+        // Cancel safety: a message that was not received whole is of no use any more when the
+        // scheduler stops.
+        let message = tokio::select! {
+            message = inbound.message() => message,
+            () = shared.stop.cancelled() => return,
+        };
+        match message {
+            Ok(Some(message)) => {
+                if let Some(message) = message.message
+                    && !take_in(&shared, &executor, link, message)
+                {
+                    return;
+                }
+            }
+            Ok(None) => break "it closed its stream".to_string(),
+            Err(status) => break format!("its stream broke: {}", status.message()),
+        }
+    };
+    await_return(&shared, &executor, link, why).await;
+}
+
+/// False once another stream of the executor has taken this one's place.
+fn take_in(shared: &Shared, executor: &ExecutorId, link: LinkId, message: Said) -> bool {
+    match message {
+        Said::Hello(_) => true,
+        Said::Heartbeat(heartbeat) => shared.driver.heard(executor, link, heartbeat.load),
+        Said::TaskStates(states) => {
+            if !shared.driver.heard(executor, link, None) {
+                return false;
+            }
+            let mut numbers = Vec::with_capacity(states.states.len());
+            for state in states.states {
+                numbers.push(state.number);
+                report(shared, executor, state);
+            }
+            shared.driver.acknowledge(executor, numbers);
+            shared.driver.heard(executor, link, states.load)
+        }
+    }
+}
+
+fn report(shared: &Shared, executor: &ExecutorId, state: cluster::TaskState) {
+    let epoch = Epoch(state.epoch);
+    match (state.output_id(), state.state) {
+        (Ok(id), Some(state)) => {
+            shared
+                .driver
+                .reported(executor, id, epoch, wire::report(state));
+        }
+        (Err(malformed), _) => tracing::warn!(%executor, %malformed, "unreadable task state"),
+        (Ok(id), None) => tracing::debug!(%executor, %id, "a task state of a newer protocol"),
+    }
+}
+
+/// Tells an executor that died from one whose connection broke. A port that refuses is proof; one
+/// that answers, or says nothing, gets a while to attach again.
+async fn await_return(shared: &Shared, executor: &ExecutorId, link: LinkId, why: String) {
+    let Some(address) = shared.driver.stream_broke(executor, link) else {
+        return;
+    };
+    let patience = tokio::time::sleep(shared.reattach_grace);
+    tokio::pin!(patience);
+    loop {
+        let probe = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(&address));
+        // Cancel safety: a probe may be dropped at any point.
+        let refused = tokio::select! {
+            probed = probe => matches!(
+                probed,
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
+            ),
+            () = &mut patience => break,
+            () = shared.stop.cancelled() => return,
+        };
+        if refused {
+            shared
+                .driver
+                .lost(executor, link, format!("{why}, and its port is closed"));
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+            () = &mut patience => break,
+            () = shared.stop.cancelled() => return,
+        }
+        if shared.driver.stream_broke(executor, link).is_none() {
+            return;
+        }
+    }
+    shared.driver.lost(
+        executor,
+        link,
+        format!("{why}, and it did not attach again"),
+    );
+}

@@ -1,0 +1,44 @@
+//! The shell around the core: one scheduler process's dealings with executors, peers and clients.
+//!
+//! ```text
+//!   frontend (Flight SQL, HTTP)
+//!        │ QueryService                       state store
+//!   ┌────▼─────┐  plan   ┌─────────┐            ▲
+//!   │ service  ├────────►│ catalog ├────────────┤
+//!   └────┬─────┘         └─────────┘            │
+//!        │ Event     ┌──────┐  Action       ┌───┴─────┐
+//!        └──────────►│ core ├──────┐        │ members │──► peers
+//!        ┌──────────►└──────┘      ▼        └─────────┘
+//!   ┌────┴─────┐               ┌───────┐
+//!   │  attach  │◄──────────────┤ links ├──► executors
+//!   └──────────┘               └───────┘
+//! ```
+//!
+//! It owns connections, the records of queries while somebody may ask for them, and the clock. It
+//! decides nothing about tasks: every decision is the core's, taken under one lock and carried out
+//! before the lock is given back, so that executors hear commands in the order in which they were
+//! decided. Nothing is awaited while the lock is held, and nothing on the path of a query sleeps.
+//!
+//! Entry types: [`Scheduler`], [`SchedulerOptions`], [`StartError`].
+
+mod attach;
+mod catalog;
+mod driver;
+mod error;
+mod links;
+mod members;
+mod metrics;
+mod operators;
+mod options;
+mod peers;
+mod record;
+mod replay;
+mod results;
+mod scheduler;
+mod service;
+mod shelf;
+mod wire;
+
+pub use error::StartError;
+pub use options::{ConfiguredTable, SchedulerOptions};
+pub use scheduler::Scheduler;

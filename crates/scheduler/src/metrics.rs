@@ -1,0 +1,242 @@
+//! Every metric of the scheduler.
+
+use std::time::Duration;
+
+use paceline_core::{AttemptState, Core, Counters};
+use paceline_model::QueryState;
+use paceline_telemetry::latency;
+use parking_lot::Mutex;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::wire::Report;
+
+/// The scheduler's metrics; one set per registry.
+#[derive(Debug)]
+pub(crate) struct SchedulerMetrics {
+    queries: IntCounterVec,
+    running: IntGauge,
+    queued: IntGauge,
+    attempts: IntCounterVec,
+    reruns: IntCounter,
+    outputs_lost: IntCounter,
+    stale_reports: IntCounter,
+    executors: IntGauge,
+    executors_lost: IntCounter,
+    query_seconds: HistogramVec,
+    planning_seconds: Histogram,
+    task_seconds: Histogram,
+    exchange_read_bytes: IntCounterVec,
+    spilled_bytes: IntCounter,
+    seen: Mutex<Counters>,
+}
+
+impl SchedulerMetrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        fn add<C: prometheus::core::Collector + Clone + 'static>(
+            registry: &Registry,
+            metric: Result<C, prometheus::Error>,
+        ) -> Result<C, prometheus::Error> {
+            let metric = metric?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        }
+        let labelled = |name: &str, help: &str, label: &str| {
+            IntCounterVec::new(Opts::new(name, help), &[label])
+        };
+        let metrics = SchedulerMetrics {
+            queries: add(
+                registry,
+                labelled(
+                    "paceline_queries_total",
+                    "Queries by how they ended; adopted ones also when they were taken over.",
+                    "outcome",
+                ),
+            )?,
+            running: add(
+                registry,
+                IntGauge::new("paceline_queries_running", "Queries that run."),
+            )?,
+            queued: add(
+                registry,
+                IntGauge::new(
+                    "paceline_queries_queued",
+                    "Queries that wait for their turn.",
+                ),
+            )?,
+            attempts: add(
+                registry,
+                labelled(
+                    "paceline_task_attempts_total",
+                    "Attempts at tasks by what became of them, and all that were launched.",
+                    "outcome",
+                ),
+            )?,
+            reruns: add(
+                registry,
+                IntCounter::new(
+                    "paceline_task_reruns_total",
+                    "Tasks run again for any reason but a failure of their own.",
+                ),
+            )?,
+            outputs_lost: add(
+                registry,
+                IntCounter::new(
+                    "paceline_exchange_outputs_lost_total",
+                    "Exchange outputs that were lost while they were needed.",
+                ),
+            )?,
+            stale_reports: add(
+                registry,
+                IntCounter::new(
+                    "paceline_stale_reports_total",
+                    "Task states that spoke of nothing current.",
+                ),
+            )?,
+            executors: add(
+                registry,
+                IntGauge::new(
+                    "paceline_executors_attached",
+                    "Executors that are attached.",
+                ),
+            )?,
+            executors_lost: add(
+                registry,
+                IntCounter::new("paceline_executors_lost_total", "Executors that were lost."),
+            )?,
+            query_seconds: add(
+                registry,
+                HistogramVec::new(
+                    latency(
+                        "paceline_query_duration_seconds",
+                        "Time from a query's acceptance to its end.",
+                    ),
+                    &["outcome"],
+                ),
+            )?,
+            planning_seconds: add(
+                registry,
+                Histogram::with_opts(latency(
+                    "paceline_query_planning_seconds",
+                    "Time that planning a statement took.",
+                )),
+            )?,
+            task_seconds: add(
+                registry,
+                Histogram::with_opts(latency(
+                    "paceline_task_duration_seconds",
+                    "Time that finished attempts ran.",
+                )),
+            )?,
+            exchange_read_bytes: add(
+                registry,
+                labelled(
+                    "paceline_query_exchange_read_bytes_total",
+                    "Bytes that tasks read from exchanges, by where these lay.",
+                    "locality",
+                ),
+            )?,
+            spilled_bytes: add(
+                registry,
+                IntCounter::new(
+                    "paceline_query_spilled_bytes_total",
+                    "Bytes that operators of finished tasks spilled.",
+                ),
+            )?,
+            seen: Mutex::new(Counters::default()),
+        };
+        metrics.show_all();
+        Ok(metrics)
+    }
+
+    /// Makes every labelled counter visible from the start: a rate needs a zero to begin at.
+    fn show_all(&self) {
+        for outcome in ["finished", "failed", "cancelled", "refused", "adopted"] {
+            self.queries.with_label_values(&[outcome]);
+        }
+        for outcome in [
+            "launched",
+            "finished",
+            "failed",
+            "cancelled",
+            "lost",
+            "taken_back",
+        ] {
+            self.attempts.with_label_values(&[outcome]);
+        }
+        for locality in ["local", "remote"] {
+            self.exchange_read_bytes.with_label_values(&[locality]);
+        }
+    }
+
+    pub(crate) fn planned(&self, took: Duration) {
+        self.planning_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn query_ended(&self, state: QueryState, took: Duration) {
+        let outcome = [state.as_str()];
+        self.query_seconds
+            .with_label_values(&outcome)
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn reported(&self, report: &Report) {
+        if let (AttemptState::Finished { .. }, Some(run)) = (&report.state, report.run) {
+            self.task_seconds.observe(run.as_secs_f64());
+            let read = &self.exchange_read_bytes;
+            read.with_label_values(&["local"])
+                .inc_by(report.read_local_bytes);
+            read.with_label_values(&["remote"])
+                .inc_by(report.read_remote_bytes);
+            self.spilled_bytes.inc_by(report.spilled_bytes);
+        }
+    }
+
+    /// Brings the numbers up to what the core has counted.
+    pub(crate) fn observe(&self, core: &Core, attached: usize) {
+        let (running, queued) = core.running_and_queued();
+        self.running.set(running as i64);
+        self.queued.set(queued as i64);
+        self.executors.set(attached as i64);
+        let now = core.counters();
+        let mut seen = self.seen.lock();
+        let queries = [
+            ("finished", now.queries_finished - seen.queries_finished),
+            ("failed", now.queries_failed - seen.queries_failed),
+            ("cancelled", now.queries_cancelled - seen.queries_cancelled),
+            ("refused", now.queries_refused - seen.queries_refused),
+            ("adopted", now.queries_adopted - seen.queries_adopted),
+        ];
+        for (outcome, more) in queries {
+            if more > 0 {
+                self.queries.with_label_values(&[outcome]).inc_by(more);
+            }
+        }
+        let attempts = [
+            ("launched", now.attempts_launched - seen.attempts_launched),
+            ("finished", now.attempts_finished - seen.attempts_finished),
+            ("failed", now.attempts_failed - seen.attempts_failed),
+            (
+                "cancelled",
+                now.attempts_cancelled - seen.attempts_cancelled,
+            ),
+            ("lost", now.attempts_lost - seen.attempts_lost),
+            (
+                "taken_back",
+                now.attempts_taken_back - seen.attempts_taken_back,
+            ),
+        ];
+        for (outcome, more) in attempts {
+            if more > 0 {
+                self.attempts.with_label_values(&[outcome]).inc_by(more);
+            }
+        }
+        self.reruns.inc_by(now.reruns - seen.reruns);
+        self.outputs_lost
+            .inc_by(now.outputs_lost - seen.outputs_lost);
+        self.stale_reports
+            .inc_by(now.stale_reports - seen.stale_reports);
+        self.executors_lost
+            .inc_by(now.executors_lost - seen.executors_lost);
+        *seen = now;
+    }
+}

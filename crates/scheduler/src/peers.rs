@@ -1,0 +1,221 @@
+//! What schedulers ask each other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_proto::cluster::cluster_client::ClusterClient;
+use paceline_proto::cluster::forward_request::Operation;
+use paceline_proto::cluster::forward_response::Answer;
+use paceline_proto::{
+    Malformed, OutputTable, cluster, error_to_failed, failed_to_error, query_bytes, query_id,
+};
+use paceline_store::Beacon;
+use parking_lot::Mutex;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::record::{Part, ResultState};
+use crate::scheduler::Shared;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const MESSAGE_LIMIT: usize = 256 << 20;
+
+/// Connections to other schedulers, made when first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl Peers {
+    fn client(&self, address: &str) -> Result<ClusterClient<Channel>, QueryError> {
+        let mut channels = self.channels.lock();
+        let channel = match channels.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                    .map_err(|e| unreachable(address, &e.to_string()))?
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .tcp_nodelay(true)
+                    .http2_keep_alive_interval(Duration::from_secs(1))
+                    .keep_alive_timeout(Duration::from_secs(2));
+                let channel = endpoint.connect_lazy();
+                channels.insert(address.to_string(), channel.clone());
+                channel
+            }
+        };
+        Ok(ClusterClient::new(channel)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT))
+    }
+
+    /// Tells every live scheduler of a catalog version, and returns once each of them has it or is
+    /// gone.
+    pub(crate) async fn tell_of_catalog(&self, shared: &Shared, version: CatalogVersion) {
+        // Who started a moment ago has a beacon by now, or will read this version by itself.
+        if let Err(error) = shared.membership.look().await {
+            tracing::warn!(%error, "cannot look for new schedulers; telling the known ones");
+        }
+        let peers = shared.membership.peers();
+        join_all(peers.iter().map(|peer| self.tell(shared, peer, version))).await;
+    }
+
+    async fn tell(&self, shared: &Shared, peer: &Beacon, version: CatalogVersion) {
+        loop {
+            let request = cluster::CatalogChangedRequest {
+                from: shared.driver.me.to_string(),
+                version: version.0,
+            };
+            let told = match self.client(&peer.addresses.cluster) {
+                Ok(mut client) => {
+                    let told = client.catalog_changed(request);
+                    tokio::time::timeout(Duration::from_secs(2), told).await
+                }
+                Err(_) => return,
+            };
+            match told {
+                Ok(Ok(_)) => return,
+                Ok(Err(status)) => tracing::debug!(peer = %peer.scheduler, %status, "not told"),
+                Err(_) => tracing::debug!(peer = %peer.scheduler, "no answer"),
+            }
+            if shared.membership.is_gone(&peer.scheduler) {
+                return;
+            }
+            // It is alive by its beacon, so it will answer, or its beacon will stop.
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = shared.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Asks one scheduler about a query; none if it does not know the query or does not answer.
+    async fn ask(
+        &self,
+        address: &str,
+        query: QueryId,
+        operation: Operation,
+    ) -> Option<Result<Answer, QueryError>> {
+        let request = cluster::ForwardRequest {
+            query: query_bytes(query),
+            operation: Some(operation),
+        };
+        let mut client = self.client(address).ok()?;
+        match client.forward(request).await.map(|r| r.into_inner().answer) {
+            Ok(Some(Answer::Failed(failed))) => {
+                let error = failed_to_error(failed);
+                (error.class != ErrorClass::NotFound).then_some(Err(error))
+            }
+            Ok(answer) => answer.map(Ok),
+            Err(status) => {
+                tracing::debug!(address, %status, "a peer did not answer");
+                None
+            }
+        }
+    }
+
+    /// Asks whoever may drive a query: the named scheduler first, then all others.
+    pub(crate) async fn ask_all(
+        &self,
+        shared: &Shared,
+        query: QueryId,
+        first: Option<&SchedulerId>,
+        operation: Operation,
+    ) -> Result<Answer, QueryError> {
+        let mut peers = shared.membership.peers();
+        peers.sort_by_key(|peer| first != Some(&peer.scheduler));
+        for peer in peers {
+            let address = &peer.addresses.cluster;
+            if let Some(answer) = self.ask(address, query, operation).await {
+                return answer;
+            }
+        }
+        Err(unknown(query))
+    }
+}
+
+fn unreachable(address: &str, detail: &str) -> QueryError {
+    QueryError::new(
+        ErrorClass::Unavailable,
+        format!("the scheduler at {address} cannot be reached: {detail}"),
+    )
+}
+
+/// There is no such query, as far as anybody knows.
+pub(crate) fn unknown(query: QueryId) -> QueryError {
+    QueryError::new(
+        ErrorClass::NotFound,
+        format!("query {query} is not known: it ended a while ago, or never was"),
+    )
+}
+
+/// Answers another scheduler about a query that is driven here.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    request: cluster::ForwardRequest,
+) -> Result<cluster::ForwardResponse, Malformed> {
+    let query = query_id(&request.query)?;
+    let operation = request
+        .operation
+        .ok_or_else(|| Malformed::missing("operation"))?;
+    let answer = match operation {
+        Operation::Status(_) => match shared.driver.status(&query) {
+            Some(status) => serde_json::to_vec(&status)
+                .map(|json| Answer::Status(json.into()))
+                .map_err(|e| QueryError::new(ErrorClass::Bug, e.to_string())),
+            None => Err(unknown(query)),
+        },
+        Operation::Cancel(_) => match shared.driver.cancel(query) {
+            true => Ok(Answer::Done(cluster::Empty {})),
+            false => Err(unknown(query)),
+        },
+        Operation::Result(_) => result(shared, query).await.map(Answer::Result),
+    };
+    let answer = answer.unwrap_or_else(|error| Answer::Failed(error_to_failed(&error)));
+    Ok(cluster::ForwardResponse {
+        answer: Some(answer),
+    })
+}
+
+/// Where a result lies, once it is complete.
+async fn result(
+    shared: &Arc<Shared>,
+    query: QueryId,
+) -> Result<cluster::ResultLocation, QueryError> {
+    let reading = crate::results::Reading::begin(&shared.driver, query).ok_or(unknown(query))?;
+    let schema = paceline_plan::schema_to_ipc(&reading.schema).into();
+    let mut location = cluster::ResultLocation {
+        schema,
+        ..cluster::ResultLocation::default()
+    };
+    match reading.complete().await? {
+        ResultState::Rows(batches) => {
+            location.inline_result = Some(crate::results::to_ipc(&reading.schema, &batches)?);
+        }
+        ResultState::Ready { stage, parts, .. } => {
+            location.stage = stage.0;
+            let mut table = OutputTable::default();
+            let mut remote = Vec::new();
+            let mut inline = Vec::new();
+            for part in parts.iter() {
+                match part {
+                    Part::Remote(at) => remote.push(at.clone()),
+                    Part::Inline(bytes) => inline.extend(crate::results::from_ipc(bytes)?),
+                }
+            }
+            if !inline.is_empty() || remote.is_empty() {
+                // A result of which some parts are here is small, but for those parts that are not:
+                // they are read here, so that rows stay in order.
+                let batches = crate::results::read_all(shared, &reading, &parts, stage).await?;
+                location.inline_result = Some(crate::results::to_ipc(&reading.schema, &batches)?);
+            } else {
+                table.add(stage, &remote);
+                location.executors = table.executors;
+                location.outputs = table.stages.into_iter().flat_map(|s| s.outputs).collect();
+            }
+        }
+        ResultState::Pending | ResultState::Failed(_) => {}
+    }
+    Ok(location)
+}

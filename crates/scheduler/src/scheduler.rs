@@ -1,0 +1,425 @@
+//! One scheduler, from its start to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use paceline_core::{Core, Options};
+use paceline_exchange::{ExchangeMetrics, PeerOptions};
+use paceline_frontend::{
+    FlightOptions, FrontendMetrics, HttpOptions, QueryService, serve_flight, serve_http,
+};
+use paceline_model::{ByteSize, ErrorClass, Incarnation, QueryError, SchedulerId};
+use paceline_plan::{Change, Engine, EngineOptions, Planned, Planner, PlannerOptions};
+use paceline_proto::cluster::cluster_server::ClusterServer;
+use paceline_store::{
+    Addresses, Beacon, CatalogLog, ClusterIdentity, Limits, Members, StateLocation, StateStore,
+    StoreMetrics, probe,
+};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::attach::ClusterPort;
+use crate::catalog::Catalogs;
+use crate::driver::Driver;
+use crate::error::StartError;
+use crate::members::{Membership, keep_beating};
+use crate::metrics::SchedulerMetrics;
+use crate::options::SchedulerOptions;
+use crate::peers::Peers;
+use crate::service::Service;
+use crate::shelf::Keep;
+
+const MESSAGE_LIMIT: usize = 256 << 20;
+
+/// How often records are looked through, and executors that say nothing are looked for.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// What all parts of a scheduler share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) planner: Planner,
+    pub(crate) catalog: Catalogs,
+    pub(crate) membership: Membership,
+    pub(crate) peers: Peers,
+    pub(crate) exchange_peers: paceline_exchange::Peers,
+    pub(crate) exchange_metrics: ExchangeMetrics,
+    pub(crate) read_budget: ByteSize,
+    pub(crate) heartbeat: Duration,
+    pub(crate) reattach_grace: Duration,
+    pub(crate) query_timeout: Option<Duration>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    draining: AtomicBool,
+    store_away: AtomicBool,
+}
+
+impl Shared {
+    /// Notes whether the state store answers.
+    pub(crate) fn store_away(&self, away: bool) {
+        self.store_away.store(away, Ordering::Release);
+    }
+
+    /// Why no new query is taken, if none is.
+    pub(crate) fn refusal(&self) -> Option<QueryError> {
+        self.draining.load(Ordering::Acquire).then(|| {
+            QueryError::new(
+                ErrorClass::Unavailable,
+                "this scheduler is shutting down: send the statement to another one",
+            )
+        })
+    }
+
+    /// Why new queries should go elsewhere; empty if they should not.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Acquire) {
+            reasons.push("the scheduler is shutting down".to_string());
+        }
+        if self.store_away.load(Ordering::Acquire) {
+            reasons.push("the state store does not answer".to_string());
+        }
+        if self.driver.slots().is_empty() {
+            reasons.push("no executor is attached".to_string());
+        }
+        reasons
+    }
+}
+
+/// A running scheduler. Dropping it stops it without grace; see [`drain`](Self::drain).
+#[derive(Debug)]
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+}
+
+struct Listeners {
+    cluster: TcpListener,
+    flight: TcpListener,
+    http: TcpListener,
+    addresses: Addresses,
+}
+
+impl Scheduler {
+    /// Starts a scheduler; it serves when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] says what keeps it from starting, and what to change.
+    pub async fn start(options: SchedulerOptions, registry: &Registry) -> Result<Self, StartError> {
+        let listeners = listen(&options).await?;
+        let addresses = listeners.addresses.clone();
+        let store = open_state(&options, registry).await?;
+        let id = draw_id(&options.name);
+        // The beacon comes before the catalog: whoever changes the catalog after this was read
+        // finds the beacon and tells.
+        let own = beacon(&options, &id, addresses.clone());
+        let membership = Membership::new(Members::new(store.clone()), own, options.beat);
+        membership.beat().await?;
+        let shared = assemble(&options, registry, id, store, membership).await?;
+        let scheduler = Scheduler {
+            shared: Arc::clone(&shared),
+            addresses,
+        };
+        make_tables(&shared, &options).await?;
+        scheduler.serve(listeners, registry)?;
+        scheduler.keep_house(&options);
+        tracing::info!(
+            scheduler = %shared.driver.me,
+            flight = scheduler.addresses.flight,
+            http = scheduler.addresses.http,
+            cluster = scheduler.addresses.cluster,
+            "ready"
+        );
+        Ok(scheduler)
+    }
+
+    /// Who this is; drawn anew at every start.
+    pub fn id(&self) -> &SchedulerId {
+        &self.shared.driver.me
+    }
+
+    /// Where it can be reached.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Takes no new queries, waits for those that run until `patience` is over, and stops.
+    pub async fn drain(&self, patience: Duration) {
+        self.shared.draining.store(true, Ordering::Release);
+        let idle = async {
+            while self.shared.driver.busy() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(patience, idle).await.is_err() {
+            tracing::warn!("stopping although queries still run");
+        }
+        self.stop().await;
+    }
+
+    /// Stops now: running queries are dropped, connections are closed.
+    pub async fn stop(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.membership.leave().await;
+    }
+
+    fn serve(&self, listeners: Listeners, registry: &Registry) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let metrics = FrontendMetrics::register(registry)?;
+        let service: Arc<dyn QueryService> = Arc::new(Service::new(Arc::clone(shared)));
+        let port = ClusterServer::new(ClusterPort {
+            shared: Arc::clone(shared),
+        })
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+        let stop = shared.stop.clone();
+        shared.tasks.spawn(async move {
+            let incoming = tokio_stream::StreamExt::map(
+                TcpListenerStream::new(listeners.cluster),
+                |connection| {
+                    connection.inspect(|stream| {
+                        // Without it small messages wait for one another; it fails on no live
+                        // connection.
+                        let _ = stream.set_nodelay(true);
+                    })
+                },
+            );
+            let served = tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(Duration::from_secs(1)))
+                .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+                .add_service(port)
+                .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+            // Attach streams never end by themselves; a stopping scheduler does not wait for them.
+            tokio::select! {
+                served = served => if let Err(error) = served {
+                    tracing::error!(%error, "the cluster port is closed");
+                },
+                () = stop.cancelled() => {}
+            }
+        });
+        let (flight, stop) = (Arc::clone(&service), shared.stop.clone());
+        let flight_metrics = metrics.clone();
+        shared.tasks.spawn(async move {
+            let options = FlightOptions::default();
+            let served = serve_flight(listeners.flight, flight, options, flight_metrics, stop);
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the Flight SQL port is closed");
+            }
+        });
+        let stop = shared.stop.clone();
+        shared.tasks.spawn(async move {
+            serve_http(
+                listeners.http,
+                service,
+                HttpOptions::default(),
+                metrics,
+                stop,
+            )
+            .await;
+        });
+        Ok(())
+    }
+
+    fn keep_house(&self, options: &SchedulerOptions) {
+        let background = |work: futures::future::BoxFuture<'static, ()>| {
+            let stop = self.shared.stop.clone();
+            self.shared.tasks.spawn(async move {
+                // Cancel safety: background work holds nothing that outlives the scheduler.
+                tokio::select! {
+                    () = work => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        };
+        let driver = Arc::clone(&self.shared.driver);
+        background(Box::pin(async move { driver.keep_time().await }));
+        background(Box::pin(keep_beating(Arc::clone(&self.shared))));
+        let driver = Arc::clone(&self.shared.driver);
+        let timeout = options.executor_timeout;
+        background(Box::pin(async move {
+            let mut ticks = tokio::time::interval(HOUSEKEEPING);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                driver.tidy();
+                for (executor, link) in driver.silent(timeout) {
+                    driver.lost(&executor, link, format!("it said nothing for {timeout:?}"));
+                }
+            }
+        }));
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+async fn assemble(
+    options: &SchedulerOptions,
+    registry: &Registry,
+    id: SchedulerId,
+    store: StateStore,
+    membership: Membership,
+) -> Result<Arc<Shared>, StartError> {
+    let engine = Engine::new(EngineOptions {
+        object_store: options.object_store.clone(),
+        ..EngineOptions::default()
+    })
+    .map_err(StartError::Engine)?;
+    let log = CatalogLog::open(store).await?;
+    let catalog = Catalogs::open(engine.clone(), log)
+        .await
+        .map_err(StartError::Engine)?;
+    let core = Core::new(Options {
+        max_running_queries: options.max_running_queries.max(1),
+        max_queued_queries: options.max_queued_queries,
+        max_attempts: options.max_attempts.max(1),
+        no_executor_grace: options.no_executor_grace,
+        ..Options::default()
+    });
+    let keep = Keep {
+        consumed: options.result_ttl,
+        unread: options.unread_ttl,
+        abandoned: options.abandon_after,
+    };
+    let metrics = SchedulerMetrics::register(registry)?;
+    let driver = Driver::new(id, core, keep, options.inline_limit, metrics);
+    let planner = Planner::new(
+        engine,
+        PlannerOptions {
+            small_plan: options.small_plan,
+        },
+    );
+    Ok(Arc::new(Shared {
+        driver: Arc::new(driver),
+        planner,
+        catalog,
+        membership,
+        peers: Peers::default(),
+        exchange_peers: paceline_exchange::Peers::new(PeerOptions::default()),
+        exchange_metrics: ExchangeMetrics::register(registry)?,
+        read_budget: options.read_budget,
+        heartbeat: options.heartbeat,
+        reattach_grace: options.reattach_grace,
+        query_timeout: options.query_timeout,
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        draining: AtomicBool::new(false),
+        store_away: AtomicBool::new(false),
+    }))
+}
+
+async fn open_state(
+    options: &SchedulerOptions,
+    registry: &Registry,
+) -> Result<StateStore, StartError> {
+    let environment = options.environment.iter().cloned();
+    let location = StateLocation::parse(&options.state, &options.state_options, environment)?;
+    let metrics = StoreMetrics::register(registry)?;
+    let store = StateStore::open(&location, Limits::default(), metrics)?;
+    probe(&store).await?;
+    ClusterIdentity::establish(&store).await?;
+    Ok(store)
+}
+
+fn beacon(options: &SchedulerOptions, id: &SchedulerId, addresses: Addresses) -> Beacon {
+    Beacon {
+        scheduler: id.clone(),
+        incarnation: Incarnation(Uuid::new_v4()),
+        addresses,
+        zone: options.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        beat: 0,
+    }
+}
+
+fn draw_id(name: &str) -> SchedulerId {
+    let drawn = Uuid::new_v4().simple().to_string();
+    SchedulerId::new(format!("{name}-{}", &drawn[..12]))
+}
+
+/// Binds all ports before anything else is touched, so that a taken one is noticed first.
+async fn listen(options: &SchedulerOptions) -> Result<Listeners, StartError> {
+    let cluster = bind("the cluster", options.bind_cluster).await?;
+    let flight = bind("Flight SQL", options.bind_flight).await?;
+    let http = bind("HTTP", options.bind_http).await?;
+    let reach = |listener: &TcpListener, bound: SocketAddr| {
+        let address = listener.local_addr().unwrap_or(bound);
+        match &options.advertise_host {
+            Some(host) => Ok(format!("{host}:{}", address.port())),
+            None if address.ip().is_unspecified() => Err(StartError::Advertise { address }),
+            None => Ok(address.to_string()),
+        }
+    };
+    let addresses = Addresses {
+        cluster: reach(&cluster, options.bind_cluster)?,
+        flight: reach(&flight, options.bind_flight)?,
+        http: reach(&http, options.bind_http)?,
+    };
+    Ok(Listeners {
+        cluster,
+        flight,
+        http,
+        addresses,
+    })
+}
+
+async fn bind(purpose: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen {
+            purpose,
+            address,
+            source,
+        })
+}
+
+/// Makes the tables of the configuration, unless the catalog has them as they are there.
+async fn make_tables(shared: &Shared, options: &SchedulerOptions) -> Result<(), StartError> {
+    for table in &options.tables {
+        let failed = |error| StartError::Table {
+            name: table.name.clone(),
+            error,
+        };
+        let catalog = shared.catalog.current().await.map_err(failed)?;
+        let settings = paceline_plan::SessionSettings::default();
+        let planned = shared
+            .planner
+            .plan(&table.sql, vec![], &settings, &catalog, &[])
+            .await
+            .map_err(failed)?;
+        let Planned::Change(Change::CreateTable { table: made, .. }) = planned else {
+            return Err(failed(QueryError::new(
+                ErrorClass::User,
+                "its definition is no CREATE EXTERNAL TABLE statement",
+            )));
+        };
+        if shared.catalog.defines(&made.schema, &made.name, &made.sql) {
+            continue;
+        }
+        let change = Change::CreateTable {
+            table: made,
+            if_not_exists: false,
+            or_replace: true,
+        };
+        let version = shared
+            .catalog
+            .change(change, &shared.driver.me)
+            .await
+            .map_err(failed)?;
+        shared.peers.tell_of_catalog(shared, version).await;
+    }
+    Ok(())
+}

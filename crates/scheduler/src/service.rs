@@ -1,0 +1,358 @@
+//! What clients ask, answered: the front end's trait over the driver, the planner and the catalog.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::common::ScalarValue;
+use futures::StreamExt;
+use paceline_frontend::{
+    Afresh, ClusterStatus, Description, QueryService, Readiness, ResultStream, Statement,
+    Submitted, Ticket,
+};
+use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
+use paceline_plan::{Change, Planned, SessionSettings};
+use paceline_proto::cluster;
+use paceline_proto::cluster::forward_request::Operation;
+use paceline_proto::cluster::forward_response::Answer;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::peers::unknown;
+use crate::record::QueryRecord;
+use crate::results::{self, Reading};
+use crate::scheduler::Shared;
+
+/// Keys that are remembered; beyond, the oldest queries' keys are looked through and dropped.
+const REMEMBERED_KEYS: usize = 10_000;
+
+/// The scheduler as its front ends see it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) shared: Arc<Shared>,
+    keys: Mutex<HashMap<String, Arc<OnceCell<Submitted>>>>,
+}
+
+/// A session's settings, divided among those who heed them.
+struct Session {
+    planning: SessionSettings,
+    timeout: Option<Duration>,
+}
+
+impl Service {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Service {
+            shared,
+            keys: Mutex::default(),
+        }
+    }
+
+    async fn accept(&self, request: &Statement) -> Result<Submitted, QueryError> {
+        let accepted = Instant::now();
+        if let Some(error) = self.shared.refusal() {
+            return Err(error);
+        }
+        let session = session(&request.session)?;
+        let catalog = self.shared.catalog.current().await?;
+        let parameters = parameters(request.parameters.as_ref())?;
+        let slots = self.shared.driver.slots();
+        let planned = self
+            .shared
+            .planner
+            .plan(
+                &request.sql,
+                parameters,
+                &session.planning,
+                &catalog,
+                &slots,
+            )
+            .await?;
+        let query = QueryId(Uuid::now_v7());
+        self.shared.driver.metrics.planned(accepted.elapsed());
+        let ticket = |afresh| Ticket {
+            query,
+            accepted_by: self.shared.driver.me.clone(),
+            catalog: catalog.version(),
+            afresh,
+        };
+        let afresh = Afresh {
+            sql: request.sql.clone(),
+            session: request.session.clone(),
+            parameters: request.parameters.clone(),
+        };
+        let record = |schema: &SchemaRef, plan| {
+            let sql = request.sql.clone();
+            QueryRecord::new(
+                query,
+                sql,
+                Arc::clone(schema),
+                plan,
+                accepted,
+                Instant::now(),
+            )
+        };
+        let driver = &self.shared.driver;
+        match planned {
+            Planned::Query(plan) => {
+                let schema = Arc::clone(&plan.schema);
+                let limit = session.timeout.or(self.shared.query_timeout);
+                let left = limit.map(|limit| limit.saturating_sub(accepted.elapsed()));
+                let deadline = left.map(|left| driver.now_after(left));
+                let record = record(&schema, Some(plan)).limited(limit);
+                driver.submit(record, deadline);
+                Ok(submitted(query, schema, ticket(Some(afresh)), None))
+            }
+            Planned::Rows { schema, batches } => {
+                let answered = record(&schema, None).answered(batches, Instant::now());
+                driver.submit(answered, None);
+                Ok(submitted(query, schema, ticket(Some(afresh)), None))
+            }
+            Planned::Change(change) => {
+                self.change(change).await?;
+                let schema: SchemaRef = Arc::new(Schema::empty());
+                let answered = record(&schema, None).answered(vec![], Instant::now());
+                driver.submit(answered, None);
+                Ok(submitted(query, schema, ticket(None), Some(0)))
+            }
+        }
+    }
+
+    /// Changes the catalog, here and at every live peer, before the client is told.
+    async fn change(&self, change: Change) -> Result<(), QueryError> {
+        let shared = &self.shared;
+        let version = shared.catalog.change(change, &shared.driver.me).await?;
+        shared.peers.tell_of_catalog(shared, version).await;
+        Ok(())
+    }
+
+    /// The one submission that a key stands for, whoever of several callers makes it.
+    async fn once(&self, key: &str, request: &Statement) -> Result<Submitted, QueryError> {
+        let cell = {
+            let mut keys = self.keys.lock();
+            if keys.len() >= REMEMBERED_KEYS {
+                let driver = &self.shared.driver;
+                keys.retain(|_, cell| match cell.get() {
+                    Some(submitted) => driver.with_record(&submitted.query, |_| ()).is_some(),
+                    None => true,
+                });
+            }
+            Arc::clone(keys.entry(key.to_string()).or_default())
+        };
+        let submitted = cell.get_or_try_init(|| self.accept(request)).await?;
+        let same = match &submitted.ticket.afresh {
+            Some(afresh) => afresh.sql == request.sql,
+            None => true,
+        };
+        if !same {
+            return Err(QueryError::new(
+                ErrorClass::User,
+                "this Idempotency-Key was used with another statement: use a new one",
+            ));
+        }
+        Ok(submitted.clone())
+    }
+}
+
+fn submitted(
+    query: QueryId,
+    schema: SchemaRef,
+    ticket: Ticket,
+    rows_affected: Option<i64>,
+) -> Submitted {
+    Submitted {
+        query,
+        schema,
+        ticket,
+        rows_affected,
+    }
+}
+
+/// Sorts settings by who heeds them; the planner refuses those that nobody does.
+fn session(settings: &paceline_frontend::SessionSettings) -> Result<Session, QueryError> {
+    let mut planning = BTreeMap::new();
+    let mut timeout = None;
+    for (name, value) in settings.iter() {
+        match name {
+            "timeout" => {
+                let parsed = humantime::parse_duration(value).map_err(|e| {
+                    QueryError::new(
+                        ErrorClass::User,
+                        format!("timeout '{value}' is no duration ({e}): write 30s or 5m"),
+                    )
+                })?;
+                timeout = Some(parsed);
+            }
+            "schema" => {
+                let name = "datafusion.catalog.default_schema".to_string();
+                planning.insert(name, value.to_string());
+            }
+            "catalog" => {
+                let name = "datafusion.catalog.default_catalog".to_string();
+                planning.insert(name, value.to_string());
+            }
+            _ => {
+                planning.insert(name.to_string(), value.to_string());
+            }
+        }
+    }
+    Ok(Session {
+        planning: SessionSettings(planning),
+        timeout,
+    })
+}
+
+fn parameters(values: Option<&RecordBatch>) -> Result<Vec<ScalarValue>, QueryError> {
+    let Some(values) = values else {
+        return Ok(Vec::new());
+    };
+    if values.num_rows() != 1 {
+        return Err(QueryError::new(
+            ErrorClass::Unsupported,
+            format!(
+                "{} rows of parameters were bound: bind one row for each execution",
+                values.num_rows()
+            ),
+        ));
+    }
+    values
+        .columns()
+        .iter()
+        .map(|column| ScalarValue::try_from_array(column, 0))
+        .collect::<Result<_, _>>()
+        .map_err(|e| paceline_plan::classify(&e))
+}
+
+#[async_trait]
+impl QueryService for Service {
+    async fn submit(&self, request: Statement) -> Result<Submitted, QueryError> {
+        match request.idempotency_key.clone() {
+            Some(key) => self.once(&key, &request).await,
+            None => self.accept(&request).await,
+        }
+    }
+
+    async fn describe(&self, request: Statement) -> Result<Description, QueryError> {
+        let session = session(&request.session)?;
+        let catalog = self.shared.catalog.current().await?;
+        let planner = &self.shared.planner;
+        let (schema, parameters) = planner
+            .describe(&request.sql, &session.planning, &catalog)
+            .await?;
+        let fields = parameters
+            .into_iter()
+            .map(|(name, data_type)| Field::new(name, data_type.unwrap_or(DataType::Null), true));
+        Ok(Description {
+            schema,
+            parameters: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        })
+    }
+
+    async fn results(&self, ticket: &Ticket) -> Result<ResultStream, QueryError> {
+        let shared = &self.shared;
+        if let Some(reading) = Reading::begin(&shared.driver, ticket.query) {
+            return Ok(ResultStream {
+                schema: Arc::clone(&reading.schema),
+                batches: results::rows(Arc::clone(shared), reading),
+            });
+        }
+        if ticket.accepted_by == shared.driver.me {
+            return Err(unknown(ticket.query));
+        }
+        elsewhere(shared, ticket).await
+    }
+
+    async fn cancel(&self, query: QueryId) -> Result<(), QueryError> {
+        if self.shared.driver.cancel(query) {
+            return Ok(());
+        }
+        let cancel = Operation::Cancel(cluster::Empty {});
+        self.shared
+            .peers
+            .ask_all(&self.shared, query, None, cancel)
+            .await
+            .map(drop)
+    }
+
+    async fn status(&self, query: QueryId) -> Result<QueryStatus, QueryError> {
+        if let Some(status) = self.shared.driver.status(&query) {
+            return Ok(status);
+        }
+        let ask = Operation::Status(cluster::Empty {});
+        let peers = &self.shared.peers;
+        match peers.ask_all(&self.shared, query, None, ask).await? {
+            Answer::Status(json) => serde_json::from_slice(&json)
+                .map_err(|e| QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}"))),
+            _ => Err(unknown(query)),
+        }
+    }
+
+    async fn queries(&self) -> Vec<QueryStatus> {
+        self.shared.driver.statuses()
+    }
+
+    fn cluster(&self) -> ClusterStatus {
+        let driver = &self.shared.driver;
+        let (running, queued) = driver.running_and_queued();
+        ClusterStatus {
+            scheduler: driver.me.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            uptime: driver.uptime(),
+            catalog: self.shared.catalog.version(),
+            queries_running: running as u64,
+            queries_queued: queued as u64,
+            schedulers: self.shared.membership.status(),
+            executors: driver.executors(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let reasons = self.shared.not_ready();
+        if reasons.is_empty() {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady(reasons)
+        }
+    }
+
+    fn locations(&self) -> Vec<String> {
+        let live = self.shared.membership.live();
+        live.into_iter()
+            .map(|beacon| format!("grpc+tcp://{}", beacon.addresses.flight))
+            .collect()
+    }
+}
+
+/// The result of a query that another scheduler drives.
+async fn elsewhere(shared: &Arc<Shared>, ticket: &Ticket) -> Result<ResultStream, QueryError> {
+    let ask = Operation::Result(cluster::Empty {});
+    let first = Some(&ticket.accepted_by);
+    let answer = shared
+        .peers
+        .ask_all(shared, ticket.query, first, ask)
+        .await?;
+    let Answer::Result(at) = answer else {
+        return Err(unknown(ticket.query));
+    };
+    let schema =
+        paceline_plan::schema_from_ipc(&at.schema).map_err(|e| paceline_plan::classify(&e))?;
+    if let Some(inline) = &at.inline_result {
+        return Ok(ResultStream::of_batches(schema, results::from_ipc(inline)?));
+    }
+    let malformed = |e: paceline_proto::Malformed| QueryError::new(ErrorClass::Bug, e.to_string());
+    let outputs =
+        paceline_proto::output_locations(&at.outputs, &at.executors).map_err(malformed)?;
+    let stage = paceline_model::StageId(at.stage);
+    let mut rows = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        let one = results::rows_elsewhere(shared, ticket.query, &schema, stage, vec![output])?;
+        rows.push(one);
+    }
+    Ok(ResultStream {
+        schema,
+        batches: futures::stream::iter(rows).flatten().boxed(),
+    })
+}

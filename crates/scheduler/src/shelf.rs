@@ -1,0 +1,135 @@
+//! All records of queries, and how long each is kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use paceline_model::{QueryId, QueryStatus};
+
+use crate::record::QueryRecord;
+
+/// Ended queries whose status is still told after their result is gone.
+const REMEMBERED: usize = 1000;
+
+/// Bytes of results that came back with final states, kept in the scheduler for who may ask again.
+const HELD_BYTES: usize = 256 << 20;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// After a result was read to its end.
+    pub(crate) consumed: Duration,
+    /// After the end of a query whose result nobody has read to its end.
+    pub(crate) unread: Duration,
+    /// While nobody waits for a query that runs.
+    pub(crate) abandoned: Duration,
+}
+
+/// What is to become of a record now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Its result goes.
+    Release(QueryId),
+    /// Nobody waits for it: it is cancelled.
+    Abandon(QueryId),
+}
+
+/// The records.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    keep: Keep,
+    records: HashMap<QueryId, QueryRecord>,
+    past: VecDeque<QueryStatus>,
+}
+
+impl Shelf {
+    pub(crate) fn new(keep: Keep) -> Self {
+        Shelf {
+            keep,
+            records: HashMap::new(),
+            past: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, record: QueryRecord) {
+        self.records.insert(record.query, record);
+    }
+
+    pub(crate) fn get(&self, query: &QueryId) -> Option<&QueryRecord> {
+        self.records.get(query)
+    }
+
+    pub(crate) fn get_mut(&mut self, query: &QueryId) -> Option<&mut QueryRecord> {
+        self.records.get_mut(query)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &QueryRecord> {
+        self.records.values()
+    }
+
+    /// Takes a record off; its last status is remembered for a while.
+    pub(crate) fn retire(&mut self, query: &QueryId, last: QueryStatus) {
+        if self.records.remove(query).is_some() {
+            self.past.push_back(last);
+            if self.past.len() > REMEMBERED {
+                self.past.pop_front();
+            }
+        }
+    }
+
+    /// What is still told of a query that was retired.
+    pub(crate) fn past(&self, query: &QueryId) -> Option<&QueryStatus> {
+        self.past.iter().rev().find(|status| status.query == *query)
+    }
+
+    pub(crate) fn all_past(&self) -> impl Iterator<Item = &QueryStatus> {
+        self.past.iter()
+    }
+
+    /// What is to be done at `now`.
+    pub(crate) fn due(&self, now: Instant) -> Vec<Due> {
+        let mut due = Vec::new();
+        let mut held: Vec<(Instant, QueryId, usize)> = Vec::new();
+        for record in self.records.values().filter(|record| record.readers == 0) {
+            let idle = now.saturating_duration_since(record.idle_since);
+            match record.ended {
+                None if idle >= self.keep.abandoned => due.push(Due::Abandon(record.query)),
+                None => {}
+                Some(ended) => {
+                    let kept = if record.consumed {
+                        idle >= self.keep.consumed
+                    } else {
+                        now.saturating_duration_since(ended.max(record.idle_since))
+                            >= self.keep.unread
+                    };
+                    if kept {
+                        due.push(Due::Release(record.query));
+                    } else {
+                        held.push((record.idle_since, record.query, record.held_bytes()));
+                    }
+                }
+            }
+        }
+        due.extend(over_budget(held));
+        due
+    }
+}
+
+/// Of results that may be kept, the longest idle ones that are too much.
+fn over_budget(mut held: Vec<(Instant, QueryId, usize)>) -> Vec<Due> {
+    let mut bytes: usize = held.iter().map(|(_, _, bytes)| bytes).sum();
+    if bytes <= HELD_BYTES {
+        return Vec::new();
+    }
+    held.sort_by_key(|(since, query, _)| (*since, *query));
+    let mut due = Vec::new();
+    for (_, query, own) in held {
+        if bytes <= HELD_BYTES {
+            break;
+        }
+        if own > 0 {
+            bytes -= own;
+            due.push(Due::Release(query));
+        }
+    }
+    due
+}

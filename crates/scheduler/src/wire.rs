@@ -1,0 +1,184 @@
+//! Between the core's words and the cluster protocol's.
+
+use paceline_core::{Action, AttemptRef, AttemptState, HeldQuery, TaskLaunch};
+use paceline_model::{Attempt, Epoch, OutputSummary, QueryId, Stage, StageId, TaskId};
+use paceline_plan::{MetricUnit, OperatorMetric};
+use paceline_proto::cluster::from_scheduler::Message;
+use paceline_proto::cluster::task_state::State;
+use paceline_proto::{Malformed, OutputTable, cluster, failed_to_error, query_bytes, query_id};
+
+/// The message of an action that commands executors; none for one that does not.
+pub(crate) fn command(action: &Action) -> Option<Message> {
+    match action {
+        Action::CancelAttempts {
+            query,
+            epoch,
+            attempts,
+            ..
+        } => Some(Message::CancelTasks(cluster::CancelTasks {
+            query: query_bytes(*query),
+            epoch: epoch.0,
+            attempts: attempts.iter().map(attempt).collect(),
+        })),
+        Action::ReleaseOutputs {
+            query,
+            epoch,
+            outputs,
+            ..
+        } => Some(Message::ReleaseOutputs(cluster::ReleaseOutputs {
+            query: query_bytes(*query),
+            epoch: epoch.0,
+            outputs: outputs.iter().map(attempt).collect(),
+        })),
+        Action::EndQuery { query, epoch, .. } => Some(Message::EndQuery(cluster::EndQuery {
+            query: query_bytes(*query),
+            epoch: epoch.0,
+        })),
+        _ => None,
+    }
+}
+
+fn attempt(attempt: &AttemptRef) -> cluster::AttemptRef {
+    cluster::AttemptRef {
+        stage: attempt.stage.0,
+        task: attempt.task.0,
+        attempt: attempt.attempt.0,
+    }
+}
+
+fn attempt_from(attempt: &cluster::AttemptRef) -> AttemptRef {
+    AttemptRef {
+        stage: StageId(attempt.stage),
+        task: TaskId(attempt.task),
+        attempt: Attempt(attempt.attempt),
+    }
+}
+
+/// What a launch says beside the tasks.
+pub(crate) struct LaunchOf<'a> {
+    pub(crate) query: QueryId,
+    pub(crate) epoch: Epoch,
+    pub(crate) stage: &'a Stage,
+    pub(crate) with_plan: bool,
+    pub(crate) inline_limit: u64,
+    pub(crate) settings: &'a std::collections::BTreeMap<String, String>,
+}
+
+/// The message that starts tasks.
+pub(crate) fn launch(
+    of: &LaunchOf<'_>,
+    tasks: &[TaskLaunch],
+    inputs: &[(StageId, std::sync::Arc<[paceline_model::OutputLocation]>)],
+) -> Message {
+    let mut table = OutputTable::default();
+    for (stage, locations) in inputs {
+        table.add(*stage, locations);
+    }
+    let tasks = tasks.iter().map(|task| cluster::TaskLaunch {
+        task: task.task.0,
+        attempt: task.attempt.0,
+        first_partition: task.partitions.first,
+        partitions: task.partitions.count,
+        slots: task.slots,
+    });
+    Message::Launch(cluster::Launch {
+        query: query_bytes(of.query),
+        epoch: of.epoch.0,
+        stage: of.stage.id.0,
+        plan: of
+            .with_plan
+            .then(|| bytes::Bytes::copy_from_slice(&of.stage.plan)),
+        tasks: tasks.collect(),
+        inputs: table.stages,
+        executors: table.executors,
+        inline_limit_bytes: of.inline_limit,
+        settings: of.settings.clone().into_iter().collect(),
+    })
+}
+
+/// What an executor holds, as it says on attaching.
+pub(crate) fn inventory(inventory: cluster::Inventory) -> Result<Vec<HeldQuery>, Malformed> {
+    inventory.queries.into_iter().map(held_query).collect()
+}
+
+fn held_query(held: cluster::HeldQuery) -> Result<HeldQuery, Malformed> {
+    let finished = held.finished.iter().filter_map(|state| {
+        let Some(State::Finished(finished)) = &state.state else {
+            return None;
+        };
+        let attempt = AttemptRef {
+            stage: StageId(state.stage),
+            task: TaskId(state.task),
+            attempt: Attempt(state.attempt),
+        };
+        let summary = finished.output.clone().unwrap_or_default();
+        Some((attempt, OutputSummary::from(summary)))
+    });
+    Ok(HeldQuery {
+        query: query_id(&held.query)?,
+        epoch: Epoch(held.epoch),
+        finished: finished.collect(),
+        running: held.running.iter().map(attempt_from).collect(),
+    })
+}
+
+/// A reported state, with what the core does not need to know taken out of it.
+pub(crate) struct Report {
+    pub(crate) state: AttemptState,
+    pub(crate) inline_result: Option<bytes::Bytes>,
+    pub(crate) operators: Vec<Vec<OperatorMetric>>,
+    /// How long the attempt ran; none while it runs.
+    pub(crate) run: Option<std::time::Duration>,
+    pub(crate) read_local_bytes: u64,
+    pub(crate) read_remote_bytes: u64,
+    pub(crate) spilled_bytes: u64,
+}
+
+/// Reads a state.
+pub(crate) fn report(state: State) -> Report {
+    let mut report = Report {
+        state: AttemptState::Cancelled,
+        inline_result: None,
+        operators: Vec::new(),
+        run: None,
+        read_local_bytes: 0,
+        read_remote_bytes: 0,
+        spilled_bytes: 0,
+    };
+    match state {
+        State::Running(running) => {
+            report.state = AttemptState::Running {
+                rows: running.rows,
+                bytes: running.bytes,
+            };
+        }
+        State::Finished(finished) => {
+            report.state = AttemptState::Finished {
+                summary: finished.output.unwrap_or_default().into(),
+                inline: finished.inline_result.is_some(),
+            };
+            report.inline_result = finished.inline_result;
+            report.operators = finished.operators.into_iter().map(operator).collect();
+            report.run = Some(std::time::Duration::from_micros(finished.run_micros));
+            report.read_local_bytes = finished.read_local_bytes;
+            report.read_remote_bytes = finished.read_remote_bytes;
+            report.spilled_bytes = finished.spilled_bytes;
+        }
+        State::Failed(failed) => report.state = AttemptState::Failed(failed_to_error(failed)),
+        State::Cancelled(_) => {}
+    }
+    report
+}
+
+fn operator(operator: cluster::OperatorMetrics) -> Vec<OperatorMetric> {
+    let metrics = operator.metrics.into_iter().map(|metric| OperatorMetric {
+        unit: match metric.unit() {
+            cluster::Unit::Nanoseconds => MetricUnit::Nanoseconds,
+            cluster::Unit::Bytes => MetricUnit::Bytes,
+            cluster::Unit::Count | cluster::Unit::Unspecified => MetricUnit::Count,
+        },
+        name: metric.name,
+        value: metric.value,
+    });
+    metrics.collect()
+}

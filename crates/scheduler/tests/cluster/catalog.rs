@@ -1,0 +1,153 @@
+//! Tables and views, seen by several schedulers.
+
+use paceline_scheduler::{ConfiguredTable, Scheduler, StartError};
+use prometheus::Registry;
+
+use crate::support::{Cluster, scheduler_options};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_scheduler_creates_the_other_knows_in_its_next_statement() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.make_table("t", 100).await;
+    let count = cluster.sql(1, "SELECT count(*) AS n FROM t").await.unwrap();
+    assert_eq!(count[0]["n"], 100);
+    cluster
+        .sql(1, "CREATE VIEW v AS SELECT id FROM t WHERE id < 10")
+        .await
+        .unwrap();
+    let count = cluster.sql(0, "SELECT count(*) AS n FROM v").await.unwrap();
+    assert_eq!(count[0]["n"], 10);
+    let tables = cluster
+        .sql(
+            0,
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+        )
+        .await
+        .unwrap();
+    assert_eq!(tables.len(), 2, "{tables:?}");
+    cluster.sql(0, "DROP VIEW v").await.unwrap();
+    cluster.sql(0, "DROP TABLE t").await.unwrap();
+    let (class, _) = cluster.sql(1, "SELECT * FROM t").await.unwrap_err();
+    assert_eq!(class, "user");
+    cluster.sql(1, "DROP TABLE IF EXISTS t").await.unwrap();
+    let (_, message) = cluster.sql(1, "DROP TABLE t").await.unwrap_err();
+    assert!(message.contains('t'), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_read_through_any_scheduler() {
+    let cluster = Cluster::start(2, 2).await;
+    cluster.make_table("t", 5000).await;
+    let mut first = flight(&cluster, 0).await;
+    let mut second = flight(&cluster, 1).await;
+    for sql in ["SELECT * FROM t", "SELECT count(*) FROM t"] {
+        let info = first.execute(sql.to_string(), None).await.unwrap();
+        let ticket = info.endpoint[0].ticket.clone().unwrap();
+        let rows = rows(&mut first, ticket.clone()).await;
+        assert_eq!(
+            rows_of(&rows),
+            rows_of(&self::rows(&mut second, ticket.clone()).await)
+        );
+        // And again from the start, from the owner.
+        assert_eq!(
+            rows_of(&rows),
+            rows_of(&self::rows(&mut first, ticket).await)
+        );
+    }
+}
+
+type Client = arrow_flight::sql::client::FlightSqlServiceClient<tonic::transport::Channel>;
+
+async fn flight(cluster: &Cluster, scheduler: usize) -> Client {
+    let address = &cluster.schedulers[scheduler].addresses().flight;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    Client::new(endpoint.connect().await.unwrap())
+}
+
+async fn rows(client: &mut Client, ticket: arrow_flight::Ticket) -> Vec<arrow::array::RecordBatch> {
+    use futures::TryStreamExt;
+    client
+        .do_get(ticket)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap()
+}
+
+fn rows_of(batches: &[arrow::array::RecordBatch]) -> String {
+    let text = arrow::util::pretty::pretty_format_batches(batches)
+        .unwrap()
+        .to_string();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configured_tables_are_made_once_and_replaced_when_they_change() {
+    let cluster = Cluster::start(1, 1).await;
+    let directory = cluster.make_table("t", 100).await;
+    let table = |file: &str| ConfiguredTable {
+        name: "c".to_string(),
+        sql: format!(
+            "CREATE EXTERNAL TABLE c STORED AS PARQUET LOCATION '{}/{file}'",
+            directory.display()
+        ),
+    };
+    let state = cluster.directory.path().join("state");
+    for (file, rows, version) in [("0.parquet", 25, 2), ("0.parquet", 25, 2), ("", 100, 3)] {
+        let mut options = scheduler_options(&state);
+        options.tables = vec![table(file)];
+        let extra = Scheduler::start(options, &Registry::new()).await.unwrap();
+        let count = cluster.sql(0, "SELECT count(*) AS n FROM c").await.unwrap();
+        assert_eq!(count[0]["n"], rows);
+        assert_eq!(cluster.get(0, "/v1/status").await["catalog"], version);
+        extra.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_cannot_start_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = scheduler_options(directory.path());
+    options.bind_http = taken.local_addr().unwrap();
+    let error = Scheduler::start(options, &Registry::new())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StartError::Listen {
+                purpose: "HTTP",
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    let mut options = scheduler_options(directory.path());
+    options.bind_cluster = ([0, 0, 0, 0], 0).into();
+    let error = Scheduler::start(options, &Registry::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StartError::Advertise { .. }), "{error}");
+
+    let mut options = scheduler_options(directory.path());
+    options.state = "nonsense://here".to_string();
+    let error = Scheduler::start(options, &Registry::new())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("nonsense"), "{error}");
+
+    let mut options = scheduler_options(directory.path());
+    options.tables = vec![ConfiguredTable {
+        name: "broken".to_string(),
+        sql: "CREATE EXTERNAL TABLE broken STORED AS PARQUET LOCATION '/nowhere/'".to_string(),
+    }];
+    let error = Scheduler::start(options, &Registry::new())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("broken"), "{error}");
+}

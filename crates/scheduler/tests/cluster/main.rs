@@ -1,0 +1,5 @@
+//! Schedulers and executors in one process, over real connections.
+
+mod catalog;
+mod queries;
+mod support;
