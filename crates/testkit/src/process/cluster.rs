@@ -1,0 +1,276 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{Announced, ClusterError, ClusterPlan, Process, Role};
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// One process of a cluster, which may be down.
+pub struct Node {
+    role: Role,
+    index: usize,
+    /// What it announced when it last started.
+    announced: Announced,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// Where it listens, or listened.
+    pub fn announced(&self) -> &Announced {
+        &self.announced
+    }
+
+    /// Its process, unless it was killed or stopped.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// The most memory its process ever held, in bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        super::peak_memory(self.process.as_ref()?.id()?)
+    }
+
+    /// Which one it is, for people.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.role, self.index + 1)
+    }
+}
+
+/// Schedulers and executors as child processes on free ports of this machine. They end with this
+/// value.
+pub struct Cluster {
+    plan: ClusterPlan,
+    schedulers: Vec<Node>,
+    executors: Vec<Node>,
+}
+
+impl Cluster {
+    /// Starts all processes and waits until every scheduler is ready and knows every executor.
+    ///
+    /// # Errors
+    /// [`ClusterError`] naming the process and its log.
+    pub async fn start(plan: ClusterPlan) -> Result<Cluster, ClusterError> {
+        for path in [plan.logs(), plan.directory.join("state")] {
+            fs::create_dir_all(&path).map_err(|source| ClusterError::Directory { path, source })?;
+        }
+        let mut cluster = Cluster {
+            plan,
+            schedulers: Vec::new(),
+            executors: Vec::new(),
+        };
+        for _ in 0..cluster.plan.schedulers {
+            cluster.add(Role::Scheduler).await?;
+        }
+        for _ in 0..cluster.plan.executors {
+            cluster.add(Role::Executor).await?;
+        }
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    /// Starts one more process and says which one it is.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add(&mut self, role: Role) -> Result<usize, ClusterError> {
+        let index = self.nodes(role).len();
+        let process = self.launch(role, index, None).await?;
+        let node = Node {
+            role,
+            index,
+            announced: process.announced().clone(),
+            process: Some(process),
+        };
+        self.nodes_mut(role).push(node);
+        Ok(index)
+    }
+
+    /// Starts a process again that was killed or stopped, on the ports it had.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn restart(&mut self, role: Role, index: usize) -> Result<(), ClusterError> {
+        let before = self.nodes(role).get(index).map(|n| n.announced.clone());
+        let process = self.launch(role, index, before.as_ref()).await?;
+        if let Some(node) = self.nodes_mut(role).get_mut(index) {
+            node.announced = process.announced().clone();
+            node.process = Some(process);
+        }
+        Ok(())
+    }
+
+    /// Tells executors that are started from now on other addresses of the schedulers: those of
+    /// proxies, say.
+    pub fn set_scheduler_addresses(&mut self, addresses: Vec<String>) {
+        self.plan.scheduler_addresses = Some(addresses);
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn kill(&mut self, role: Role, index: usize) -> Result<(), ClusterError> {
+        if let Some(node) = self.nodes_mut(role).get_mut(index)
+            && let Some(mut process) = node.process.take()
+        {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub async fn stop(&mut self, role: Role, index: usize) -> Result<(), ClusterError> {
+        if let Some(node) = self.nodes_mut(role).get_mut(index)
+            && let Some(mut process) = node.process.take()
+        {
+            process.stop(STOP_LIMIT).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all processes in order: executors first, so that no scheduler mourns them for long.
+    ///
+    /// # Errors
+    /// If one does not end in time; the others are ended all the same.
+    pub async fn shut_down(&mut self) -> Result<(), ClusterError> {
+        let mut outcome = Ok(());
+        for role in [Role::Executor, Role::Scheduler] {
+            let processes: Vec<Process> = self
+                .nodes_mut(role)
+                .iter_mut()
+                .filter_map(|node| node.process.take())
+                .collect();
+            let stops = processes
+                .into_iter()
+                .map(|mut process| async move { process.stop(STOP_LIMIT).await });
+            for stopped in futures::future::join_all(stops).await {
+                if let Err(error) = stopped {
+                    outcome = Err(error.into());
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The schedulers, the first one first.
+    pub fn schedulers(&self) -> &[Node] {
+        &self.schedulers
+    }
+
+    /// The executors.
+    pub fn executors(&self) -> &[Node] {
+        &self.executors
+    }
+
+    /// One process.
+    pub fn node(&mut self, role: Role, index: usize) -> Option<&mut Node> {
+        self.nodes_mut(role).get_mut(index)
+    }
+
+    /// Everything the cluster writes.
+    pub fn directory(&self) -> &Path {
+        &self.plan.directory
+    }
+
+    /// Where the logs are.
+    pub fn logs(&self) -> PathBuf {
+        self.plan.logs()
+    }
+
+    /// Waits until every running scheduler says that it is ready and knows every running executor.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotReady`] with what the slowest one said last.
+    pub async fn ready(&self) -> Result<(), ClusterError> {
+        let running = |nodes: &[Node]| nodes.iter().filter(|n| n.process.is_some()).count();
+        let executors = running(&self.executors);
+        let deadline = Instant::now() + READY_LIMIT;
+        for node in self.schedulers.iter().filter(|n| n.process.is_some()) {
+            let mut pause = Duration::from_millis(5);
+            loop {
+                let last = match knows(&node.announced.http, executors).await {
+                    Ok(()) => break,
+                    Err(last) => last,
+                };
+                if Instant::now() >= deadline {
+                    return Err(ClusterError::NotReady {
+                        scheduler: node.name(),
+                        limit: READY_LIMIT,
+                        last,
+                    });
+                }
+                // Nothing but a question over HTTP tells when another process is ready.
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(200));
+            }
+        }
+        Ok(())
+    }
+
+    async fn launch(
+        &self,
+        role: Role,
+        index: usize,
+        again: Option<&Announced>,
+    ) -> Result<Process, ClusterError> {
+        let schedulers = self.plan.scheduler_addresses.clone().unwrap_or_else(|| {
+            self.schedulers
+                .iter()
+                .map(|node| node.announced.cluster.clone())
+                .collect()
+        });
+        let arguments = self.plan.arguments(role, index, &schedulers, again);
+        let name = format!("{role} {}", index + 1);
+        let log = self.plan.log(role, index);
+        Ok(Process::start(&name, &self.plan.program, &arguments, &log).await?)
+    }
+
+    fn nodes(&self, role: Role) -> &[Node] {
+        match role {
+            Role::Scheduler => &self.schedulers,
+            Role::Executor => &self.executors,
+        }
+    }
+
+    fn nodes_mut(&mut self, role: Role) -> &mut Vec<Node> {
+        match role {
+            Role::Scheduler => &mut self.schedulers,
+            Role::Executor => &mut self.executors,
+        }
+    }
+}
+
+/// Asks a scheduler whether it is ready and knows so many executors; if not, what it said.
+async fn knows(http: &str, executors: usize) -> Result<(), String> {
+    let get = |path: &'static str| async move {
+        let answer = reqwest::get(format!("http://{http}{path}"))
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((status, text))
+    };
+    let (status, text) = get("/v1/ready").await?;
+    // Without executors no scheduler calls itself ready.
+    if !status.is_success() && executors > 0 {
+        return Err(format!("GET /v1/ready: {status} {text}"));
+    }
+    let (_, text) = get("/v1/status").await?;
+    let found = serde_json::from_str::<Value>(&text)
+        .ok()
+        .and_then(|status| Some(status.get("executors")?.as_array()?.len()))
+        .ok_or_else(|| format!("GET /v1/status: {text}"))?;
+    if found == executors {
+        Ok(())
+    } else {
+        Err(format!("it knows {found} of {executors} executors"))
+    }
+}

@@ -1,0 +1,13 @@
+//! Clusters of real processes.
+
+mod child;
+mod cluster;
+mod error;
+mod memory;
+mod plan;
+
+pub use child::{Announced, Process};
+pub use cluster::{Cluster, Node};
+pub use error::{ClusterError, ProcessError};
+pub use memory::peak_memory;
+pub use plan::{ClusterPlan, Role};
