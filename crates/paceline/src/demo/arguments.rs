@@ -1,0 +1,51 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use paceline_testkit::{Query, Scale, tpch_queries};
+
+/// What the demo can be told.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The scale factor of the TPC-H tables; 1 is about a gigabyte of raw data.
+    #[arg(long, default_value = "1")]
+    pub(super) scale: Scale,
+    /// Where the tables are kept between runs [default: paceline in the user's cache directory].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// How many schedulers to start.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(super) schedulers: u16,
+    /// How many executors to start.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) executors: u16,
+    /// Slots of each executor [default: the cores of this machine, shared among the executors].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+    /// How often each query runs measured, after once unmeasured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(super) runs: u16,
+    /// Only these queries, as in 1,6,21.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=22))]
+    queries: Vec<u8>,
+    /// What the processes log.
+    #[arg(long, default_value = "info")]
+    pub(super) log_level: String,
+}
+
+impl Arguments {
+    pub(super) fn selected(&self) -> Vec<Query> {
+        let wanted =
+            |query: &Query| self.queries.is_empty() || self.queries.contains(&query.number());
+        tpch_queries().into_iter().filter(wanted).collect()
+    }
+
+    /// Cores of this machine, which both sides share.
+    pub(super) fn cores() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    pub(super) fn slots_per_executor(&self) -> usize {
+        let shared = Self::cores().div_ceil(usize::from(self.executors));
+        self.slots.map_or(shared, usize::from).max(1)
+    }
+}

@@ -1,0 +1,79 @@
+//! `paceline demo`: TPC-H on a cluster of child processes, checked against one DataFusion process.
+//!
+//! ```text
+//!   tables (Parquet, kept) ─┬─► 2 schedulers, 3 executors ─ Flight SQL ─┐
+//!                           └─► one DataFusion process ─────────────────┴─► compare ─► report
+//! ```
+//!
+//! Each query runs once unmeasured on both sides and then a few times measured, in turn, so that
+//! both are equally warm. Every answer is checked. All processes end with the demo, also on Ctrl-C.
+
+mod arguments;
+mod latency;
+mod progress;
+mod reference;
+mod report;
+mod runs;
+mod stage;
+mod tables;
+
+use crate::Failure;
+use crate::serve::interrupted;
+
+pub(crate) use arguments::Arguments;
+pub(crate) use reference::{ReferenceArguments, reference};
+
+use stage::Stage;
+
+/// Runs the demo; fails unless all answers agree.
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let dataset = tables::prepare(&arguments).await?;
+        // Cancel safety: the loser is dropped, and with it every child process and directory.
+        tokio::select! {
+            outcome = show(&arguments, &dataset) => outcome,
+            signal = interrupted() => {
+                signal?;
+                Err(Failure::interrupted())
+            }
+        }
+    })
+}
+
+async fn show(arguments: &Arguments, dataset: &paceline_testkit::Dataset) -> Result<(), Failure> {
+    let mut stage = Stage::set(arguments, dataset).await?;
+    let outcome = perform(arguments, dataset, &mut stage).await;
+    stage.strike(outcome).await
+}
+
+async fn perform(
+    arguments: &Arguments,
+    dataset: &paceline_testkit::Dataset,
+    stage: &mut Stage,
+) -> Result<(), Failure> {
+    stage.create_tables(dataset).await?;
+    let mut rows = Vec::new();
+    for query in arguments.selected() {
+        rows.push(runs::measure(stage, &query, dataset.scale(), arguments.runs).await?);
+    }
+    let latency = latency::measure(stage).await?;
+    report::print(&rows, &latency, stage);
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter_map(|row| Some(format!("{}: {}", row.query, row.wrong.as_ref()?)))
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!(
+            "{} of {} queries did not give the answer of one DataFusion process:\n  {}",
+            wrong.len(),
+            rows.len(),
+            wrong.join("\n  ")
+        )))
+    }
+}

@@ -1,0 +1,158 @@
+//! One query on both sides, several times.
+
+use std::time::{Duration, Instant};
+
+use paceline_frontend::QueryReport;
+use paceline_model::QueryId;
+use paceline_testkit::{Query, Scale, compare};
+
+use super::progress;
+use super::stage::{Door, Stage};
+use crate::Failure;
+use crate::client::{Answer, ClientError, Http};
+
+/// How often the progress of a query is asked for. It is not on the path of the query.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// What there is to say about one query.
+pub(super) struct Row {
+    pub(super) query: Query,
+    pub(super) rows: usize,
+    /// The median of the measured runs.
+    pub(super) here: Duration,
+    /// The same of the single process.
+    pub(super) alone: Duration,
+    pub(super) stages: usize,
+    pub(super) tasks: u32,
+    pub(super) exchanged: u64,
+    /// In what the answers differ, if they do.
+    pub(super) wrong: Option<String>,
+}
+
+/// Runs a query once unmeasured and `runs` times measured, through all schedulers in turn.
+pub(super) async fn measure(
+    stage: &mut Stage,
+    query: &Query,
+    scale: Scale,
+    runs: u16,
+) -> Result<Row, Failure> {
+    let sql = query.sql(scale);
+    let mut row = Row {
+        query: *query,
+        rows: 0,
+        here: Duration::ZERO,
+        alone: Duration::ZERO,
+        stages: 0,
+        tasks: 0,
+        exchanged: 0,
+        wrong: None,
+    };
+    let (mut here, mut alone) = (Vec::new(), Vec::new());
+    let first = usize::from(query.number());
+    for run in 0..=usize::from(runs) {
+        let which = (first + run) % stage.doors.len().max(1);
+        let (expected, single) = stage.reference.run(&sql).await?;
+        let Some(door) = stage.doors.get_mut(which) else {
+            continue;
+        };
+        let label = format!("{query} scheduler {}", which + 1);
+        let (answer, report, took) = match through(door, &label, &sql).await {
+            Ok(done) => done,
+            Err(error) => {
+                row.wrong.get_or_insert(error.to_string());
+                break;
+            }
+        };
+        let expected_parts = (expected.schema.as_ref(), expected.batches.as_slice());
+        let answer_parts = (answer.schema.as_ref(), answer.batches.as_slice());
+        if let Err(difference) = compare(expected_parts, answer_parts, &query.order()) {
+            row.wrong
+                .get_or_insert(format!("scheduler {}: {difference}", which + 1));
+        }
+        row.rows = answer.rows();
+        if let Some(report) = report {
+            describe(&mut row, &report);
+        }
+        if run > 0 {
+            here.push(took);
+            alone.push(single);
+        }
+    }
+    (row.here, row.alone) = (median(&mut here), median(&mut alone));
+    tell(&row);
+    Ok(row)
+}
+
+/// Runs a statement through one scheduler and shows how far it is.
+async fn through(
+    door: &mut Door,
+    label: &str,
+    sql: &str,
+) -> Result<(Answer, Option<QueryReport>, Duration), ClientError> {
+    let started = Instant::now();
+    let query = door.flight.start(sql).await?;
+    let id = query.query;
+    let watching = id.map(|id| tokio::spawn(watch(door.http.clone(), id, label.to_string())));
+    let answer = door.flight.finish(query).await;
+    let took = started.elapsed();
+    if let Some(watching) = watching {
+        watching.abort();
+        // It has nothing to say any more; its end only has to be certain before the next line.
+        let _ = watching.await;
+    }
+    let report = match id {
+        Some(id) if answer.is_ok() => Some(door.http.query(id).await?),
+        _ => None,
+    };
+    Ok((answer?, report, took))
+}
+
+async fn watch(http: Http, query: QueryId, label: String) {
+    let line = progress::line();
+    let mut ticks = tokio::time::interval(ASK_EVERY);
+    loop {
+        ticks.tick().await;
+        let Ok(report) = http.query(query).await else {
+            continue;
+        };
+        let finished =
+            |stage: &&paceline_model::StageProgress| stage.tasks > 0 && stage.done == stage.tasks;
+        let (done, tasks) = crate::command::tasks(&report);
+        line.set_message(format!(
+            "{label}: {} of {} stages, {done} of {tasks} tasks, {:.1} s",
+            report.stages.iter().filter(finished).count(),
+            report.stages.len(),
+            report.elapsed_seconds
+        ));
+    }
+}
+
+fn describe(row: &mut Row, report: &QueryReport) {
+    row.stages = report.stages.len();
+    row.tasks = report.stages.iter().map(|stage| stage.tasks).sum();
+    // What the last stage leaves is the result.
+    let exchanges = report.stages.iter().rev().skip(1);
+    row.exchanged = exchanges.map(|stage| stage.bytes).sum();
+}
+
+fn tell(row: &Row) {
+    let verdict = match &row.wrong {
+        None => "agrees".to_string(),
+        Some(wrong) => format!("WRONG: {wrong}"),
+    };
+    progress::say(&format!(
+        "{}: {} rows, {:.3} s here, {:.3} s in one process, {} stages, {} tasks, {verdict}",
+        row.query,
+        row.rows,
+        row.here.as_secs_f64(),
+        row.alone.as_secs_f64(),
+        row.stages,
+        row.tasks
+    ));
+}
+
+/// The middle one; of an even number, the upper of the two.
+pub(super) fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

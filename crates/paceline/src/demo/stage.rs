@@ -1,0 +1,117 @@
+//! The processes of the demo, and connections to them.
+
+use paceline_testkit::{Cluster, ClusterPlan, Dataset};
+use tempfile::TempDir;
+
+use super::Arguments;
+use super::progress;
+use super::reference::ReferenceProcess;
+use crate::Failure;
+use crate::client::{Flight, Http};
+use crate::serve::memory::available_memory;
+
+/// One scheduler, as a client has it.
+pub(super) struct Door {
+    pub(super) flight: Flight,
+    pub(super) http: Http,
+}
+
+/// Everything that the demo starts; it ends with this value.
+pub(super) struct Stage {
+    pub(super) cluster: Cluster,
+    pub(super) doors: Vec<Door>,
+    pub(super) reference: ReferenceProcess,
+    pub(super) directory: TempDir,
+}
+
+impl Stage {
+    pub(super) async fn set(arguments: &Arguments, dataset: &Dataset) -> Result<Stage, Failure> {
+        let directory = tempfile::Builder::new()
+            .prefix("paceline-demo-")
+            .tempdir()
+            .map_err(Failure::while_doing("cannot make a temporary directory"))?;
+        let program = std::env::current_exe()
+            .map_err(Failure::while_doing("cannot find this program's own file"))?;
+        progress::say(&format!(
+            "starting {} schedulers, {} executors with {} slots each, and one DataFusion with {} partitions",
+            arguments.schedulers,
+            arguments.executors,
+            arguments.slots_per_executor(),
+            Arguments::cores()
+        ));
+        let plan = plan(arguments, &program, directory.path());
+        let cluster = match Cluster::start(plan).await {
+            Ok(cluster) => cluster,
+            Err(error) => return Err(kept(error.into(), directory)),
+        };
+        let mut doors = Vec::new();
+        for scheduler in cluster.schedulers() {
+            let announced = scheduler.announced();
+            doors.push(Door {
+                flight: Flight::connect(&announced.flight).await?,
+                http: Http::new(&announced.http),
+            });
+        }
+        let reference = ReferenceProcess::start(&program, dataset, directory.path()).await?;
+        Ok(Stage {
+            cluster,
+            doors,
+            reference,
+            directory,
+        })
+    }
+
+    /// Makes the tables known through the first scheduler; the others know them from then on.
+    pub(super) async fn create_tables(&mut self, dataset: &Dataset) -> Result<(), Failure> {
+        if let Some(door) = self.doors.first_mut() {
+            for statement in dataset.create_statements() {
+                door.flight.run(&statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all processes in order. If something failed, their logs stay.
+    pub(super) async fn strike(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        let Stage {
+            mut cluster,
+            doors,
+            reference,
+            directory,
+        } = self;
+        drop((doors, reference));
+        let ended = cluster.shut_down().await;
+        match outcome.and(ended.map_err(Failure::from)) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(kept(failure, directory)),
+        }
+    }
+}
+
+fn plan(
+    arguments: &Arguments,
+    program: &std::path::Path,
+    directory: &std::path::Path,
+) -> ClusterPlan {
+    let mut plan = ClusterPlan::new(program, directory);
+    plan.schedulers = usize::from(arguments.schedulers);
+    plan.executors = usize::from(arguments.executors);
+    plan.slots = arguments.slots_per_executor();
+    let log = ["--log-level".to_string(), arguments.log_level.clone()];
+    plan.scheduler_flags.extend(log.clone());
+    plan.executor_flags.extend(log);
+    // All of them share this machine.
+    let memory = available_memory().0 / 10 * 7 / u64::from(arguments.executors);
+    plan.executor_flags
+        .extend(["--executor-memory-limit".to_string(), memory.to_string()]);
+    plan
+}
+
+fn kept(failure: Failure, directory: TempDir) -> Failure {
+    let path = directory.keep();
+    let logs = path.join("logs");
+    Failure::new(format!(
+        "{failure}\nthe logs of all processes are in {}",
+        logs.display()
+    ))
+}

@@ -1,0 +1,33 @@
+//! What the allocator does with memory that is free again.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The variable from which mimalloc reads, when a process starts, how many milliseconds it keeps
+/// pages that hold nothing any more.
+const DELAY: &str = "MIMALLOC_PURGE_DELAY";
+
+/// Starts this program anew, in its place, with an allocator that gives free pages back at once,
+/// unless somebody has chosen a delay.
+///
+/// Executors hold a stage's outputs and drop them all together. By default those pages stay with the
+/// process for a while, beside the ones that the next stage fills: over TPC-H at scale 1 that made
+/// the largest size of an executor about a quarter larger, and not faster.
+pub(super) fn give_back_at_once() {
+    if std::env::var_os(DELAY).is_some() {
+        return;
+    }
+    let Ok(own) = std::env::current_exe() else {
+        return;
+    };
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    // Only a failure returns; then this process serves as it is.
+    let failure = Command::new(own)
+        .arg0(&name)
+        .args(arguments)
+        .env(DELAY, OsStr::new("0"))
+        .exec();
+    eprintln!("paceline: serving with the allocator's defaults: {failure}");
+}

@@ -1,0 +1,90 @@
+//! The README's first command.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::support::{PROGRAM, until};
+
+fn demo(temporary: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args([
+            "demo",
+            "--scale",
+            "0.01",
+            "--data-dir",
+            env!("CARGO_TARGET_TMPDIR"),
+        ])
+        .env("TMPDIR", temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// The processes whose command line names a directory.
+fn processes(directory: &Path) -> Vec<String> {
+    let directory = directory.display().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(&directory))
+        .collect()
+}
+
+async fn nothing_is_left(temporary: &Path) {
+    until("all processes are gone", || async {
+        processes(temporary).is_empty().then_some(())
+    })
+    .await;
+    let left: Vec<_> = std::fs::read_dir(temporary).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_22_agree_and_nothing_is_left() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(temporary.path())
+        .args(["--runs", "1"])
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for part in ["22 of 22 agree", "peak memory", "tiny query"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(errors.matches("agrees").count(), 22, "{errors}");
+    nothing_is_left(temporary.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_everything() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(temporary.path())
+        .args(["--runs", "100"])
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // The cluster is up as soon as the first query is through.
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.starts_with("Q01") {
+            break;
+        }
+    }
+    assert!(processes(temporary.path()).len() >= 5);
+    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    kill(id, Signal::SIGINT).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
+    assert_eq!(status.unwrap().unwrap().code(), Some(130));
+    nothing_is_left(temporary.path()).await;
+}

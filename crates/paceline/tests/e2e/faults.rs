@@ -1,0 +1,195 @@
+//! What is lost is done again; the query goes on.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+
+use paceline_frontend::QueryReport;
+use paceline_testkit::{FaultProxy, Role};
+
+use crate::support::{Running, SLOW, check, flags, reference, until};
+
+/// Something is finished and something is not: there is an output to lose.
+fn midway(report: &QueryReport) -> bool {
+    report.stages.iter().any(|stage| stage.done > 0)
+}
+
+/// All tasks of the join run, so that none is on its way to an executor.
+fn joining(report: &QueryReport) -> bool {
+    let join = report.stages.iter().rev().nth(1);
+    join.is_some_and(|stage| stage.tasks > 1 && stage.running == stage.tasks)
+}
+
+fn attempts(report: &QueryReport) -> (u32, u32) {
+    let stages = &report.stages;
+    (
+        stages.iter().map(|stage| stage.attempts).sum(),
+        stages.iter().map(|stage| stage.tasks).sum(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
+    let mut running = Running::with_tpch().await;
+    let (answer, report) = running.start_until(SLOW, midway).await;
+    running.cluster.kill(Role::Executor, 1).await.unwrap();
+    let answer = answer.await.unwrap().unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+    let report = running.http(0).query(report.query_id).await.unwrap();
+    let (attempts, tasks) = attempts(&report);
+    assert!(attempts > tasks, "nothing had to be done again: {report:?}");
+
+    // Another one takes its place.
+    running.cluster.restart(Role::Executor, 1).await.unwrap();
+    running.cluster.ready().await.unwrap();
+    let again = running.flight(1).await.run(SLOW).await.unwrap();
+    check(&reference().await, SLOW, &again).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_stands_still_is_given_up() {
+    let mut running = Running::start_with(|plan| {
+        let timeout = ["--scheduler-executor-timeout", "2s"];
+        plan.scheduler_flags.extend(flags(&timeout));
+    })
+    .await;
+    running.create_tpch().await;
+    let (answer, report) = running.start_until(SLOW, midway).await;
+    let frozen = running.cluster.node(Role::Executor, 0).unwrap();
+    frozen.process().unwrap().freeze().unwrap();
+    let answer = answer.await.unwrap().unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+    let report = running.http(0).query(report.query_id).await.unwrap();
+    let (attempts, tasks) = attempts(&report);
+    assert!(attempts > tasks, "nothing had to be done again: {report:?}");
+
+    let frozen = running.cluster.node(Role::Executor, 0).unwrap();
+    frozen.process().unwrap().thaw().unwrap();
+    running.cluster.ready().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_control_connection_costs_nothing() {
+    let plain = Running::start_with(|plan| plan.executors = 0).await;
+    let target = plain.cluster.schedulers()[0].announced().cluster.clone();
+    let proxy = FaultProxy::start(target).await.unwrap();
+    // A second set of executors, which know the first scheduler by the proxy's address alone.
+    let address = proxy.address().to_string();
+    let mut running = plain;
+    running.cluster.set_scheduler_addresses(vec![address]);
+    for _ in 0..2 {
+        running.cluster.add(Role::Executor).await.unwrap();
+    }
+    running.cluster.ready().await.unwrap();
+    running.create_tpch().await;
+    let (answer, _) = running.start_until(SLOW, midway).await;
+    proxy.cut_once();
+    let answer = answer.await.unwrap().unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+    assert!(proxy.cut_connections() > 0, "no connection was cut");
+    running.cluster.ready().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_and_deleted_exchange_files_are_made_again() {
+    let running = Running::start_with(|plan| {
+        // Next to nothing fits into memory, so outputs go to disk.
+        let memory = [
+            "--executor-exchange-memory",
+            "1MiB",
+            "--executor-compression",
+            "none",
+        ];
+        plan.executor_flags.extend(flags(&memory));
+    })
+    .await;
+    running.create_tpch().await;
+    let on_disk = |report: &QueryReport| {
+        midway(report)
+            && running
+                .executor_files()
+                .iter()
+                .any(|path| size(path) > 100_000)
+    };
+    let (answer, _) = running.start_until(SLOW, on_disk).await;
+    let mut hit = 0;
+    for (index, path) in running.executor_files().iter().enumerate() {
+        hit += u32::from(if index % 2 == 0 {
+            damage(path)
+        } else {
+            std::fs::remove_file(path).is_ok()
+        });
+    }
+    assert!(hit > 0, "there was no file to damage");
+    let answer = answer.await.unwrap().unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+}
+
+fn size(path: &std::path::Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+fn damage(path: &std::path::Path) -> bool {
+    let middle = size(path) / 2;
+    let opened = File::options().write(true).open(path);
+    opened.is_ok_and(|mut file| {
+        file.seek(SeekFrom::Start(middle)).is_ok() && file.write_all(&[0xAA; 512]).is_ok()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_drains_finishes_what_it_runs() {
+    let mut running = Running::with_tpch().await;
+    let (answer, report) = running.start_until(SLOW, joining).await;
+    let draining = running.cluster.node(Role::Executor, 2).unwrap();
+    draining.process().unwrap().terminate().unwrap();
+    let answer = answer.await.unwrap().unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+    let report = running.http(0).query(report.query_id).await.unwrap();
+    let (attempts, tasks) = attempts(&report);
+    assert_eq!(attempts, tasks, "something was done twice: {report:?}");
+    let http = running.http(0);
+    until("it has left", || async {
+        (http.status().await.unwrap().executors.len() == 2).then_some(())
+    })
+    .await;
+    let ended = running.cluster.node(Role::Executor, 2).unwrap();
+    let status = ended.process().unwrap().wait().await.unwrap();
+    assert!(status.success(), "{status}");
+    let left: Vec<_> = running
+        .executor_files()
+        .into_iter()
+        .filter(|path| path.starts_with(running.directory.path().join("executor-3")))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
+    let running = Running::start_with(|plan| {
+        plan.executors = 2;
+        plan.executor_flags.extend(flags(&[
+            "--executor-exchange-memory",
+            "1MiB",
+            "--executor-read-budget",
+            "1MiB",
+        ]));
+    })
+    .await;
+    running.create_tpch().await;
+    let reference = reference().await;
+    let scale = crate::support::tpch(0.1).scale();
+    for query in paceline_testkit::tpch_queries() {
+        if ![3, 9, 18, 21].contains(&query.number()) {
+            continue;
+        }
+        let sql = query.sql(scale);
+        let answer = running.flight(0).await.run(&sql).await.unwrap();
+        check(&reference, &sql, &answer).await.unwrap();
+    }
+    let mut spills = 0.0;
+    for executor in running.cluster.executors() {
+        let address = &executor.announced().metrics;
+        spills += Running::metric(address, "paceline_exchange_spills_total").await;
+    }
+    assert!(spills > 0.0, "the budget was never felt");
+}

@@ -1,0 +1,21 @@
+//! Whole clusters of real processes, with real clients, from outside.
+//!
+//! One binary, because each links the whole engine. Data lies in the target directory and is made
+//! once. Tests of what needs a Python package say so and pass without it, unless
+//! `PACELINE_REQUIRE_PYTHON=1`, `PACELINE_REQUIRE_TPCDS=1` or `PACELINE_REQUIRE_MINISTACK=1`.
+
+mod bad_input;
+mod cancel;
+mod commands;
+mod demo;
+mod faults;
+mod http;
+mod lying_store;
+#[path = "../../../store/tests/behaviour/ministack.rs"]
+mod ministack;
+mod python;
+mod servers;
+mod support;
+mod tables;
+mod tpcds;
+mod tpch;

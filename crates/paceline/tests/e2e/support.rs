@@ -1,0 +1,175 @@
+//! Clusters, data and waiting.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use paceline::client::{Answer, Flight, Http};
+use paceline_frontend::QueryReport;
+use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Scale, compare};
+
+/// The executable under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_paceline");
+
+/// How long anything may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// TPC-H in the target directory.
+pub(crate) fn tpch(scale: f64) -> Dataset {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let scale = Scale::new(scale).unwrap();
+    Dataset::find_or_generate(parent, scale, 2, &|_| ControlFlow::Continue(())).unwrap()
+}
+
+/// A cluster in a directory of its own; both go with this value.
+pub(crate) struct Running {
+    pub(crate) cluster: Cluster,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Running {
+    /// Two schedulers and three executors of one slot; every plan is cut, however small.
+    pub(crate) async fn start() -> Running {
+        Running::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ClusterPlan)) -> Running {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plan = ClusterPlan::new(PROGRAM, directory.path());
+        plan.scheduler_flags = flags(&["--scheduler-small-plan-bytes", "0"]);
+        plan.executor_flags = flags(&["--executor-memory-limit", "2GiB"]);
+        change(&mut plan);
+        let cluster = Cluster::start(plan)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        Running { cluster, directory }
+    }
+
+    /// The same with TPC-H at scale 0.1.
+    pub(crate) async fn with_tpch() -> Running {
+        let running = Running::start().await;
+        running.create_tpch().await;
+        running
+    }
+
+    pub(crate) async fn create_tpch(&self) {
+        let mut flight = self.flight(0).await;
+        for statement in tpch(0.1).create_statements() {
+            flight.run(&statement).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn flight(&self, scheduler: usize) -> Flight {
+        let address = &self.cluster.schedulers()[scheduler].announced().flight;
+        Flight::connect(address).await.unwrap()
+    }
+
+    pub(crate) fn http(&self, scheduler: usize) -> Http {
+        Http::new(&self.cluster.schedulers()[scheduler].announced().http)
+    }
+
+    /// Starts a statement on a task of its own, and waits until the report of its query fulfils
+    /// `reached`. The answer comes from the returned task.
+    pub(crate) async fn start_until(
+        &self,
+        sql: &str,
+        reached: impl Fn(&QueryReport) -> bool,
+    ) -> (tokio::task::JoinHandle<Result<Answer, String>>, QueryReport) {
+        let mut flight = self.flight(0).await;
+        let http = self.http(0);
+        let started = flight.start(sql).await.unwrap();
+        let query = started.query.unwrap();
+        let answer = tokio::spawn(async move {
+            flight
+                .finish(started)
+                .await
+                .map_err(|error| error.to_string())
+        });
+        let report = until("the query comes so far", || async {
+            let report = http.query(query).await.unwrap();
+            assert!(!report.state.is_final(), "it ended too soon: {report:?}");
+            reached(&report).then_some(report)
+        })
+        .await;
+        (answer, report)
+    }
+
+    /// Every file below the directories of the executors that belongs to a query: all but the locks
+    /// that say which process has a directory.
+    pub(crate) fn executor_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut pending = vec![self.directory.path().to_path_buf()];
+        while let Some(directory) = pending.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                    Ok(_) => files.push(entry.path()),
+                    Err(_) => {}
+                }
+            }
+        }
+        let outside = |path: &PathBuf| {
+            if path.file_name().is_some_and(|name| name == "lock") {
+                return true;
+            }
+            let path = path.strip_prefix(self.directory.path()).unwrap();
+            path.starts_with("logs") || path.starts_with("state")
+        };
+        files.retain(|path| !outside(path));
+        files
+    }
+
+    /// The sum of a metric over its labels, at `host:port`.
+    pub(crate) async fn metric(address: &str, name: &str) -> f64 {
+        let text = text_of(&format!("http://{address}/metrics")).await;
+        text.lines()
+            .filter(|line| {
+                line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{"))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+pub(crate) async fn text_of(url: &str) -> String {
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| text.to_string()).collect()
+}
+
+/// Waits for something that another process does, and fails when it takes too long.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One DataFusion with TPC-H at scale 0.1.
+pub(crate) async fn reference() -> Reference {
+    Reference::with_tables(&tpch(0.1), 2).await.unwrap()
+}
+
+/// Compares an answer with that of one DataFusion process.
+pub(crate) async fn check(reference: &Reference, sql: &str, answer: &Answer) -> Result<(), String> {
+    let expected = reference.run(sql).await.unwrap();
+    compare(
+        (&expected.schema, &expected.batches),
+        (&answer.schema, &answer.batches),
+        &expected.order,
+    )
+    .map_err(|difference| difference.to_string())
+}
+
+/// A join that takes its time, in a few stages, with one row as its answer.
+pub(crate) const SLOW: &str = "select count(*) as n, sum(a.l_quantity + b.l_quantity) as q, \
+     min(a.l_orderkey * 3 + b.l_orderkey) as o, max(a.l_comment) as c \
+     from lineitem a join lineitem b on a.l_suppkey = b.l_suppkey \
+     where a.l_orderkey % 4 = 0 and a.l_orderkey % 7 <> b.l_orderkey % 5";
