@@ -26,7 +26,7 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::work_table::WorkTableExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use paceline_model::PartitionRange;
 
 use crate::exchange_read::ExchangeReadExec;
@@ -168,7 +168,9 @@ fn leaf(plan: &Arc<dyn ExecutionPlan>, range: PartitionRange) -> Result<Narrowed
         let source: &dyn Any = scan.data_source().as_ref();
         if let Some(files) = source.downcast_ref::<FileScanConfig>() {
             let groups = files.file_groups[bounds(range, files.file_groups.len())].to_vec();
+            let partitioning = files.output_partitioning.as_ref();
             let narrowed = FileScanConfigBuilder::from(files.clone())
+                .with_output_partitioning(partitioning.map(|whole| promised(whole, groups.len())))
                 .with_file_groups(groups)
                 .build();
             return Ok(Narrowed::Plan(DataSourceExec::from_data_source(narrowed)));
@@ -183,6 +185,16 @@ fn leaf(plan: &Arc<dyn ExecutionPlan>, range: PartitionRange) -> Result<Narrowed
         }
     }
     Ok(Narrowed::Indivisible(plan.name().to_string()))
+}
+
+/// What is promised of the files of some partitions, if it was promised of the files of all. Groups
+/// of files that were divided by their keys still are; without that promise a join of two such scans,
+/// which reads them side by side, has no reason to believe that keys meet.
+fn promised(whole: &Partitioning, count: usize) -> Partitioning {
+    match whole {
+        Partitioning::Hash(keys, _) => Partitioning::Hash(keys.clone(), count),
+        _ => Partitioning::UnknownPartitioning(count),
+    }
 }
 
 /// A leaf without a partition, in place of one that a task has no part of.
