@@ -4,95 +4,22 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::physical_plan::{
     ArrowSource, FileScanConfig, FileScanConfigBuilder, FileSource,
 };
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
-use datafusion_proto::physical_plan::from_proto::parse_physical_expr_with_converter;
-use datafusion_proto::physical_plan::to_proto::serialize_physical_expr_with_converter;
-use datafusion_proto::physical_plan::{
-    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalPlanNodeExt,
-    PhysicalProtoConverterExtension,
-};
-use datafusion_proto::protobuf::physical_plan_node::PhysicalPlanType;
-use datafusion_proto::protobuf::{PhysicalExprNode, PhysicalExtensionNode, PhysicalPlanNode};
 
-use crate::exchange_write::ExchangeWriteExec;
-
-/// Encodes as DataFusion does, but for scans of streams: those become the scan of files that
-/// DataFusion would make of them, inside a node whose bytes are `stream_scan`.
-pub(crate) struct StageConverter {
-    pub(crate) stream_scan: Vec<u8>,
-}
-
-impl PhysicalProtoConverterExtension for StageConverter {
-    fn proto_to_execution_plan(
-        &self,
-        proto: &PhysicalPlanNode,
-        context: &PhysicalPlanDecodeContext<'_>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        proto.try_into_physical_plan_with_context(context, self)
-    }
-
-    fn execution_plan_to_proto(
-        &self,
-        plan: &Arc<dyn ExecutionPlan>,
-        codec: &dyn PhysicalExtensionCodec,
-    ) -> Result<PhysicalPlanNode> {
-        let encode = |plan: &Arc<dyn ExecutionPlan>| {
-            PhysicalPlanNode::try_from_physical_plan_with_converter(Arc::clone(plan), codec, self)
-        };
-        match files(plan).filter(|files| files.file_source().file_type() == "arrow_stream") {
-            // DataFusion does not ask again for what is directly below an operator of ours.
-            None if is_ours(plan) => {
-                let mut node = Vec::new();
-                codec.try_encode(Arc::clone(plan), &mut node, self)?;
-                let inputs = plan.children().into_iter();
-                let inputs = inputs.map(|input| self.execution_plan_to_proto(input, codec));
-                Ok(extension(node, inputs.collect::<Result<_>>()?))
-            }
-            None => encode(plan),
-            Some(streams) => {
-                let schema = streams.file_source().table_schema().clone();
-                let files = scan(streams, Arc::new(ArrowSource::new_file_source(schema)))?;
-                let inputs = vec![encode(&files)?];
-                Ok(extension(self.stream_scan.clone(), inputs))
-            }
-        }
-    }
-
-    fn proto_to_physical_expr(
-        &self,
-        proto: &PhysicalExprNode,
-        input_schema: &Schema,
-        context: &PhysicalPlanDecodeContext<'_>,
-    ) -> Result<Arc<dyn PhysicalExpr>> {
-        parse_physical_expr_with_converter(proto, input_schema, context, self)
-    }
-
-    fn physical_expr_to_proto(
-        &self,
-        expr: &Arc<dyn PhysicalExpr>,
-        codec: &dyn PhysicalExtensionCodec,
-    ) -> Result<PhysicalExprNode> {
-        serialize_physical_expr_with_converter(expr, codec, self)
-    }
-}
-
-fn is_ours(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<ExchangeWriteExec>() || plan.is::<RecursiveQueryExec>()
-}
-
-fn extension(node: Vec<u8>, inputs: Vec<PhysicalPlanNode>) -> PhysicalPlanNode {
-    let node = PhysicalExtensionNode { node, inputs };
-    PhysicalPlanNode {
-        physical_plan_type: Some(PhysicalPlanType::Extension(node)),
-    }
+/// The scan of files that DataFusion would encode in place of a scan of streams; none if the plan is
+/// no scan of streams.
+pub(crate) fn as_files(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let streams = files(plan).filter(|files| files.file_source().file_type() == "arrow_stream");
+    let Some(streams) = streams else {
+        return Ok(None);
+    };
+    let schema = streams.file_source().table_schema().clone();
+    scan(streams, Arc::new(ArrowSource::new_file_source(schema))).map(Some)
 }
 
 /// Makes a scan of streams of what was decoded as a scan of files.

@@ -7,7 +7,7 @@ use datafusion::common::{
     DataFusionError, Result, internal_datafusion_err, not_impl_datafusion_err,
 };
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::memory::LazyMemoryExec;
@@ -21,16 +21,17 @@ use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
 use datafusion_proto::protobuf::PhysicalExprNode;
-use paceline_model::{PartitionRange, StageId};
 use parking_lot::Mutex;
 use prost::Message;
 
-use crate::arrow_streams::{StageConverter, as_streams};
+use crate::arrow_streams::as_streams;
 use crate::catalog::{schema_from_ipc, schema_to_ipc};
-use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
+use crate::exchange_read::ExchangeReadExec;
+use crate::exchange_wire::Read;
 use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::recursion;
 use crate::scan_order::led_by_sorts;
+use crate::stage_converter::StageConverter;
 
 /// Encodes a plan.
 pub(crate) fn encode(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
@@ -119,45 +120,6 @@ enum Kind {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Read {
-    #[prost(uint32, tag = "1")]
-    stage: u32,
-    #[prost(bytes = "vec", tag = "2")]
-    schema: Vec<u8>,
-    #[prost(bool, tag = "3")]
-    whole: bool,
-    #[prost(uint32, tag = "4")]
-    first: u32,
-    #[prost(uint32, tag = "5")]
-    count: u32,
-    #[prost(message, repeated, tag = "6")]
-    hash: Vec<PhysicalExprNode>,
-    #[prost(message, repeated, tag = "7")]
-    orderings: Vec<Ordering>,
-    #[prost(message, repeated, tag = "8")]
-    constants: Vec<PhysicalExprNode>,
-    /// Pairs, one after the other.
-    #[prost(message, repeated, tag = "9")]
-    equal: Vec<PhysicalExprNode>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Ordering {
-    #[prost(message, repeated, tag = "1")]
-    exprs: Vec<SortExpr>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SortExpr {
-    #[prost(message, optional, tag = "1")]
-    expr: Option<PhysicalExprNode>,
-    #[prost(bool, tag = "2")]
-    descending: bool,
-    #[prost(bool, tag = "3")]
-    nulls_first: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct Write {
     #[prost(message, repeated, tag = "1")]
     hash: Vec<PhysicalExprNode>,
@@ -189,6 +151,56 @@ struct WorkTable {
 #[derive(Clone, PartialEq, Message)]
 struct StreamScan {}
 
+/// Decodes an operator of ours whose inputs are decoded already.
+pub(crate) fn operator(
+    buf: &[u8],
+    inputs: &[Arc<dyn ExecutionPlan>],
+    context: &PhysicalPlanDecodeContext<'_>,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let node = Node::decode(buf)
+        .map_err(|e| internal_datafusion_err!("not an operator of a stage: {e}"))?;
+    match (node.kind, inputs) {
+        (Some(Kind::Read(read)), []) => {
+            let schema = read.schema()?;
+            let decode =
+                |node: &PhysicalExprNode| converter.proto_to_physical_expr(node, &schema, context);
+            Ok(Arc::new(read.into_operator(&decode, Arc::clone(&schema))?))
+        }
+        (Some(Kind::Write(write)), [input]) => {
+            let schema = input.schema();
+            let decode =
+                |node: &PhysicalExprNode| converter.proto_to_physical_expr(node, &schema, context);
+            let sink = match write.partitions {
+                0 => Sink::Forward,
+                partitions => Sink::Hash {
+                    exprs: write.hash.iter().map(decode).collect::<Result<_>>()?,
+                    partitions,
+                },
+            };
+            Ok(Arc::new(ExchangeWriteExec::new(Arc::clone(input), sink)))
+        }
+        (Some(Kind::Recursive(query)), [static_term, recursive_term]) => {
+            Ok(Arc::new(recursion::assemble(
+                query.name,
+                schema_from_ipc(&query.schema)?,
+                Arc::clone(static_term),
+                Arc::clone(recursive_term),
+                query.distinct,
+            )?))
+        }
+        (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
+        (Some(Kind::WorkTable(rows)), []) => {
+            let schema = schema_from_ipc(&rows.schema)?;
+            Ok(Arc::new(WorkTableExec::new(rows.name, schema, None)?))
+        }
+        _ => Err(internal_datafusion_err!(
+            "an operator of a stage has {} inputs",
+            inputs.len()
+        )),
+    }
+}
+
 impl PhysicalExtensionCodec for StageCodec {
     fn try_decode(
         &self,
@@ -197,50 +209,8 @@ impl PhysicalExtensionCodec for StageCodec {
         context: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let node = Node::decode(buf)
-            .map_err(|e| internal_datafusion_err!("not an operator of a stage: {e}"))?;
         let context = PhysicalPlanDecodeContext::new(context, self);
-        match (node.kind, inputs) {
-            (Some(Kind::Read(read)), []) => {
-                let schema = schema_from_ipc(&read.schema)?;
-                let decode = |node: &PhysicalExprNode| {
-                    converter.proto_to_physical_expr(node, &schema, &context)
-                };
-                Ok(Arc::new(read.into_operator(&decode, Arc::clone(&schema))?))
-            }
-            (Some(Kind::Write(write)), [input]) => {
-                let schema = input.schema();
-                let decode = |node: &PhysicalExprNode| {
-                    converter.proto_to_physical_expr(node, &schema, &context)
-                };
-                let sink = match write.partitions {
-                    0 => Sink::Forward,
-                    partitions => Sink::Hash {
-                        exprs: write.hash.iter().map(decode).collect::<Result<_>>()?,
-                        partitions,
-                    },
-                };
-                Ok(Arc::new(ExchangeWriteExec::new(Arc::clone(input), sink)))
-            }
-            (Some(Kind::Recursive(query)), [static_term, recursive_term]) => {
-                Ok(Arc::new(recursion::assemble(
-                    query.name,
-                    schema_from_ipc(&query.schema)?,
-                    Arc::clone(static_term),
-                    Arc::clone(recursive_term),
-                    query.distinct,
-                )?))
-            }
-            (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
-            (Some(Kind::WorkTable(rows)), []) => {
-                let schema = schema_from_ipc(&rows.schema)?;
-                Ok(Arc::new(WorkTableExec::new(rows.name, schema, None)?))
-            }
-            _ => Err(internal_datafusion_err!(
-                "an operator of a stage has {} inputs",
-                inputs.len()
-            )),
-        }
+        operator(buf, inputs, &context, converter)
     }
 
     fn try_encode(
@@ -288,91 +258,5 @@ impl StageCodec {
         let copy = not_impl_datafusion_err!("{}", error.strip_backtrace());
         self.refused.lock().get_or_insert(error);
         copy
-    }
-}
-
-type Encode<'a> = &'a dyn Fn(&Arc<dyn PhysicalExpr>) -> Result<PhysicalExprNode>;
-type Decode<'a> = &'a dyn Fn(&PhysicalExprNode) -> Result<Arc<dyn PhysicalExpr>>;
-
-impl Read {
-    fn from_operator(read: &ExchangeReadExec, encode: Encode<'_>) -> Result<Self> {
-        let (whole, range) = match read.reads() {
-            Reads::Whole => (true, PartitionRange::new(0, 1)),
-            Reads::Range(range) => (false, range),
-        };
-        let rows = read.rows();
-        let mut equal = Vec::with_capacity(rows.equal.len() * 2);
-        for (left, right) in &rows.equal {
-            equal.push(encode(left)?);
-            equal.push(encode(right)?);
-        }
-        let ordering = |ordering: &LexOrdering| -> Result<Ordering> {
-            let exprs = ordering.iter().map(|sort| {
-                Ok(SortExpr {
-                    expr: Some(encode(&sort.expr)?),
-                    descending: sort.options.descending,
-                    nulls_first: sort.options.nulls_first,
-                })
-            });
-            Ok(Ordering {
-                exprs: exprs.collect::<Result<_>>()?,
-            })
-        };
-        Ok(Read {
-            stage: read.stage().0,
-            schema: schema_to_ipc(&read.schema()),
-            whole,
-            first: range.first,
-            count: range.count,
-            hash: read.hash().iter().map(encode).collect::<Result<_>>()?,
-            orderings: rows.orderings.iter().map(ordering).collect::<Result<_>>()?,
-            constants: rows.constants.iter().map(encode).collect::<Result<_>>()?,
-            equal,
-        })
-    }
-
-    fn into_operator(
-        self,
-        decode: Decode<'_>,
-        schema: datafusion::arrow::datatypes::SchemaRef,
-    ) -> Result<ExchangeReadExec> {
-        let sort = |sort: &SortExpr| -> Result<PhysicalSortExpr> {
-            let expr = sort
-                .expr
-                .as_ref()
-                .ok_or_else(|| internal_datafusion_err!("an order without an expression"))?;
-            Ok(PhysicalSortExpr {
-                expr: decode(expr)?,
-                options: datafusion::arrow::compute::SortOptions {
-                    descending: sort.descending,
-                    nulls_first: sort.nulls_first,
-                },
-            })
-        };
-        let mut orderings = Vec::with_capacity(self.orderings.len());
-        for ordering in &self.orderings {
-            let exprs: Vec<_> = ordering.exprs.iter().map(sort).collect::<Result<_>>()?;
-            orderings.extend(LexOrdering::new(exprs));
-        }
-        let mut equal = Vec::with_capacity(self.equal.len() / 2);
-        for pair in self.equal.chunks_exact(2) {
-            equal.push((decode(&pair[0])?, decode(&pair[1])?));
-        }
-        let reads = if self.whole {
-            Reads::Whole
-        } else {
-            Reads::Range(PartitionRange::new(self.first, self.count))
-        };
-        ExchangeReadExec::try_new(
-            StageId(self.stage),
-            schema,
-            reads,
-            self.hash.iter().map(decode).collect::<Result<_>>()?,
-            RowProperties {
-                orderings,
-                constants: self.constants.iter().map(decode).collect::<Result<_>>()?,
-                equal,
-            },
-        )
     }
 }

@@ -183,7 +183,12 @@ impl<'a> Cutter<'a> {
         if count == 1 || self.small(input)? {
             return Ok(Arc::clone(plan));
         }
-        let (rows, schema) = (RowProperties::of(input, true), input.schema());
+        let (mut rows, schema) = (RowProperties::of(input, true), input.schema());
+        if merge.expr().iter().any(|sort| uses_value(&sort.expr)) {
+            // An exchange forgets orders by values that only the stage below it has, but whoever
+            // merges by a value has it too.
+            rows.orderings.push(merge.expr().clone());
+        }
         let stage = self.add(limited(input, merge.fetch()), Sink::Forward)?;
         let range = Reads::Range(PartitionRange::new(0, count));
         let read = ExchangeReadExec::try_new(stage, schema, range, vec![], rows)?;
