@@ -184,9 +184,10 @@ impl<'a> Cutter<'a> {
             return Ok(Arc::clone(plan));
         }
         let (mut rows, schema) = (RowProperties::of(input, true), input.schema());
-        if merge.expr().iter().any(|sort| uses_value(&sort.expr)) {
-            // An exchange forgets orders by values that only the stage below it has, but whoever
-            // merges by a value has it too.
+        // The input has this order, if perhaps for reasons that an exchange forgets: values of
+        // subqueries, which whoever merges by them has too, or columns that differ only from one
+        // partition to the next, as in a union.
+        if !rows.orderings.contains(merge.expr()) {
             rows.orderings.push(merge.expr().clone());
         }
         let stage = self.add(limited(input, merge.fetch()), Sink::Forward)?;

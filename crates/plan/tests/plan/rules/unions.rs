@@ -51,6 +51,9 @@ async fn branches_of_every_shape() {
             "SELECT id FROM many WHERE id NOT IN (SELECT n FROM few WHERE n IS NOT NULL) UNION ALL SELECT id FROM few",
             "SELECT l.id FROM few l FULL JOIN many r ON l.id < r.k UNION ALL SELECT id FROM many",
             "SELECT count(*), sum(id) FROM (SELECT id FROM many UNION ALL SELECT id FROM many)",
+            // One value of `s` in each branch, so that sorting those takes no more than the other key.
+            "SELECT id, s, max(k) FROM many WHERE s = 'name 2' GROUP BY id, s UNION ALL \
+             SELECT id, NULL, max(k) FROM few GROUP BY id ORDER BY id, s LIMIT 20",
         ],
     )
     .await;
