@@ -46,7 +46,7 @@ impl Core {
 
     /// Takes back what an attaching executor holds of one query. Queries never heard of here are
     /// those of other owners, and none of our business.
-    fn reconcile(&mut self, executor: &ExecutorId, held: &HeldQuery) {
+    pub(crate) fn reconcile(&mut self, executor: &ExecutorId, held: &HeldQuery) {
         if let Some(&epoch) = self.ended.get(&held.query)
             && held.epoch <= epoch
         {

@@ -96,6 +96,11 @@ impl Core {
                 draining,
                 held,
             } => self.attached(executor, address, zone, (slots, draining), held),
+            Event::Held { executor, held } => {
+                if self.shared.executors.is_attached(&executor) {
+                    self.reconcile(&executor, &held);
+                }
+            }
             Event::ExecutorLost { executor, reason } => self.lost(&executor, &reason),
             Event::ExecutorDraining { executor } => self.shared.executors.drain(&executor),
             Event::Load {
@@ -166,7 +171,8 @@ impl Core {
             });
             return;
         }
-        let query = Query::new(id, graph, epoch, turn, deadline, shared);
+        let mut query = Query::new(id, graph, epoch, turn, deadline, shared);
+        query.planned_afresh();
         self.queries.insert(id, query);
         if admitted == Admitted::Starts {
             self.with(id, |query, _| query.start());
@@ -202,6 +208,21 @@ impl Core {
         while let Some(id) = self.shared.admission.next(&self.shared.options) {
             self.with(id, |query, _| query.start());
         }
+    }
+
+    /// This scheduler owns nothing any more: every query and every executor is forgotten, and nobody is
+    /// told, because nobody would listen. Counters go on.
+    pub fn fence(&mut self) {
+        let shared = std::mem::take(&mut self.shared);
+        *self = Core {
+            shared: Shared {
+                options: shared.options,
+                counters: shared.counters,
+                now: shared.now,
+                ..Shared::default()
+            },
+            ..Core::default()
+        };
     }
 
     /// Where a query is in its life and how far each of its stages has come. None for a query that

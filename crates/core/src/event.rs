@@ -18,7 +18,8 @@ pub enum Event {
         query: QueryId,
         /// Its stages.
         graph: Arc<StageGraph>,
-        /// How many owners it has had before.
+        /// How many owners it has had before. If there were any, it was planned afresh: what they left
+        /// is of another plan and is not taken back.
         epoch: Epoch,
         /// When it fails if it has not finished.
         deadline: Option<Now>,
@@ -53,6 +54,13 @@ pub enum Event {
         draining: bool,
         /// Everything it holds, by query; queries of other owners may be among them.
         held: Vec<HeldQuery>,
+    },
+    /// An executor answered what it holds of one query: later than the query was adopted.
+    Held {
+        /// The executor.
+        executor: ExecutorId,
+        /// What it holds.
+        held: HeldQuery,
     },
     /// An executor is gone, however that was noticed.
     ExecutorLost {

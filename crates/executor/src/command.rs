@@ -28,9 +28,26 @@ impl Node {
                 self.book.lock().acknowledge(link, &acknowledge.numbers);
                 self.notify_changed();
             }
+            Message::Adopt(adopt) => self.adopt(link, &adopt),
             // The stream itself deals with those two.
             Message::Welcome(_) | Message::Members(_) => {}
         }
+    }
+
+    fn adopt(&self, link: LinkId, adopt: &cluster::Adopt) {
+        for adoption in &adopt.queries {
+            let Some(query) = self.readable("adopt", &adoption.query) else {
+                continue;
+            };
+            let epoch = Epoch(adoption.epoch);
+            let adopted = self.book.lock().adopt(link, query, epoch, adoption.afresh);
+            match adopted {
+                Ok(_) if !adoption.afresh => {}
+                Ok(live) => self.drop_query(query, &live),
+                Err(refusal) => self.refused("adopt", query, refusal),
+            }
+        }
+        self.notify_changed();
     }
 
     fn cancel_tasks(&self, link: LinkId, cancel: &cluster::CancelTasks) {

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
-use paceline_model::{CatalogVersion, Epoch, ExecutorId};
+use futures::{Stream, StreamExt};
+use paceline_model::{CatalogVersion, Epoch, ExecutorId, SchedulerId};
 use paceline_proto::cluster::cluster_server::Cluster;
 use paceline_proto::cluster::from_executor::Message as Said;
 use paceline_proto::cluster::from_scheduler::Message as Told;
@@ -17,6 +17,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::links::{LinkId, OUTGOING_MESSAGES};
 use crate::scheduler::Shared;
+use crate::service::Service;
+use crate::takeover::News;
 use crate::wire;
 
 /// How long the port of an executor whose stream broke is given to answer.
@@ -29,8 +31,10 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterPort {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) service: Arc<Service>,
 }
 
+type Watching = Pin<Box<dyn Stream<Item = Result<cluster::WatchResponse, Status>> + Send>>;
 type Commands = Pin<Box<dyn Stream<Item = Result<cluster::FromScheduler, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -59,9 +63,13 @@ impl Cluster for ClusterPort {
             ));
         }
         let shared = Arc::clone(&self.shared);
+        if shared.has_handed_over() {
+            return Err(Status::unavailable("this scheduler is shutting down"));
+        }
+        let me = shared.driver.me();
         let (outgoing, commands) = mpsc::channel(OUTGOING_MESSAGES);
         let welcome = cluster::Welcome {
-            scheduler: shared.driver.me.to_string(),
+            scheduler: me.to_string(),
             heartbeat_millis: shared.heartbeat.as_millis() as u64,
         };
         for message in [
@@ -79,15 +87,14 @@ impl Cluster for ClusterPort {
             wire::inventory(inventory).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let executor = ExecutorId::new(hello.executor.as_str());
         tracing::info!(%executor, address = hello.address, slots = hello.slots, "attached");
-        let link = shared.driver.attached(hello, held, outgoing);
+        let link = shared.driver.attached(&me, hello, held, outgoing);
+        let link = link.ok_or_else(|| Status::unavailable("this scheduler has a new id"))?;
         shared.tasks.spawn({
             let shared = Arc::clone(&shared);
             async move { listen(shared, executor, link, inbound).await }
         });
         let commands = ReceiverStream::new(commands);
-        Ok(Response::new(Box::pin(futures::StreamExt::map(
-            commands, Ok,
-        ))))
+        Ok(Response::new(Box::pin(commands.map(Ok))))
     }
 
     async fn catalog_changed(
@@ -106,11 +113,35 @@ impl Cluster for ClusterPort {
         }))
     }
 
+    type WatchStream = Watching;
+
+    async fn watch(&self, _: Request<cluster::WatchRequest>) -> Result<Response<Watching>, Status> {
+        let first = cluster::WatchResponse {
+            scheduler: self.shared.driver.me().to_string(),
+        };
+        let stopped = self.shared.stop.clone().cancelled_owned();
+        let until_then = futures::stream::once(stopped).filter_map(|()| async { None });
+        let stream = futures::stream::once(async { Ok(first) }).chain(until_then);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn sealed(
+        &self,
+        request: Request<cluster::SealedRequest>,
+    ) -> Result<Response<cluster::Empty>, Status> {
+        let journal = SchedulerId::new(request.into_inner().scheduler);
+        if journal.as_str().is_empty() {
+            return Err(Status::invalid_argument("no scheduler is named"));
+        }
+        self.shared.driver.newsroom.tell(News::Seal(journal));
+        Ok(Response::new(cluster::Empty {}))
+    }
+
     async fn forward(
         &self,
         request: Request<cluster::ForwardRequest>,
     ) -> Result<Response<cluster::ForwardResponse>, Status> {
-        let answer = crate::peers::answer(&self.shared, request.into_inner())
+        let answer = crate::peers::answer(&self.service, request.into_inner())
             .await
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         Ok(Response::new(answer))
@@ -150,6 +181,24 @@ async fn listen(
 fn take_in(shared: &Shared, executor: &ExecutorId, link: LinkId, message: Said) -> bool {
     match message {
         Said::Hello(_) => true,
+        Said::Held(held) => {
+            if !shared.driver.heard(executor, link, None) {
+                return false;
+            }
+            match wire::answers(held) {
+                Ok(answers) => shared.driver.answered(executor, answers),
+                Err(malformed) => tracing::warn!(%executor, %malformed, "unreadable answer"),
+            }
+            true
+        }
+        Said::Streams(streams) => {
+            if !shared.driver.heard(executor, link, None) {
+                return false;
+            }
+            let schedulers = streams.schedulers.into_iter().map(SchedulerId::new);
+            shared.driver.streams(executor, schedulers.collect());
+            true
+        }
         Said::Heartbeat(heartbeat) => shared.driver.heard(executor, link, heartbeat.load),
         Said::TaskStates(states) => {
             if !shared.driver.heard(executor, link, None) {

@@ -14,6 +14,9 @@
 //!   └──────────┘               └───────┘
 //! ```
 //!
+//! Beside that path, `scribe` writes down what the queries of this scheduler need to be carried on,
+//! and `takeover` carries on those of others: see there.
+//!
 //! It owns connections, the records of queries while somebody may ask for them, and the clock. It
 //! decides nothing about tasks: every decision is the core's, taken under one lock and carried out
 //! before the lock is given back, so that executors hear commands in the order in which they were
@@ -21,10 +24,16 @@
 //!
 //! Entry types: [`Scheduler`], [`SchedulerOptions`], [`StartError`].
 
+mod afresh;
 mod attach;
 mod catalog;
 mod driver;
 mod error;
+mod finding;
+mod handover;
+mod identity;
+mod journaling;
+mod keyed;
 mod links;
 mod members;
 mod metrics;
@@ -35,9 +44,15 @@ mod record;
 mod replay;
 mod results;
 mod scheduler;
+mod scribe;
 mod service;
 mod shelf;
+mod steps;
+mod takeover;
+mod turns;
+mod watching;
 mod wire;
+mod written;
 
 pub use error::StartError;
 pub use options::{ConfiguredTable, SchedulerOptions};

@@ -1,9 +1,9 @@
 //! The streams to attached executors.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use paceline_model::{ExecutorId, QueryId, StageId};
+use paceline_model::{ExecutorId, QueryId, SchedulerId, StageId};
 use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message;
 use tokio::sync::mpsc;
@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) memory_bytes: u64,
     pub(crate) load: cluster::Load,
     pub(crate) heard: Instant,
+    /// The schedulers that it holds a stream to, as it said last.
+    pub(crate) streams: BTreeSet<SchedulerId>,
     /// Set while its stream is broken and it may yet come back.
     pub(crate) broken: bool,
 }
@@ -48,6 +50,7 @@ impl Link {
             memory_bytes: hello.memory_bytes,
             load: cluster::Load::default(),
             heard: now,
+            streams: BTreeSet::new(),
             broken: false,
         }
     }
@@ -69,8 +72,19 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn insert(&mut self, executor: ExecutorId, link: Link) {
+    /// Adds a stream, in the place of a former one of the same executor.
+    pub(crate) fn insert(&mut self, executor: ExecutorId, mut link: Link) {
+        if let Some(former) = self.links.remove(&executor) {
+            // So that what it does not hold any more is noticed when it says what it holds.
+            link.streams = former.streams;
+        }
         self.links.insert(executor, link);
+    }
+
+    /// Executors that can be reached.
+    pub(crate) fn open(&self) -> BTreeSet<ExecutorId> {
+        let open = self.links.iter().filter(|(_, link)| !link.broken);
+        open.map(|(executor, _)| executor.clone()).collect()
     }
 
     pub(crate) fn get_mut(&mut self, executor: &ExecutorId) -> Option<&mut Link> {

@@ -1,16 +1,20 @@
 //! Who the schedulers are: the own beacon, those of others, and telling executors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use paceline_frontend::SchedulerStatus;
+use paceline_model::{Incarnation, SchedulerId};
 use paceline_proto::cluster;
-use paceline_proto::cluster::from_scheduler::Message;
 use paceline_store::{Beacon, Liveness, Members, Roster};
 use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
 
 use crate::scheduler::Shared;
+use crate::takeover::News;
+use crate::watching::watch_peers;
 
 /// Beats after which a scheduler whose beacon stands still is held for gone.
 const MISSED_BEATS: u32 = 3;
@@ -20,21 +24,27 @@ const MISSED_BEATS: u32 = 3;
 pub(crate) struct Membership {
     members: Members,
     seen: Mutex<Seen>,
-    interval: std::time::Duration,
+    interval: Duration,
 }
 
 #[derive(Debug)]
 struct Seen {
     own: Beacon,
     liveness: Liveness,
+    /// Schedulers whose journal is sealed: whatever their beacon says, they own nothing.
+    gone: BTreeSet<SchedulerId>,
 }
 
 impl Membership {
-    pub(crate) fn new(members: Members, own: Beacon, interval: std::time::Duration) -> Self {
+    pub(crate) fn new(members: Members, own: Beacon, interval: Duration) -> Self {
         let liveness = Liveness::new(interval, MISSED_BEATS);
         Membership {
             members,
-            seen: Mutex::new(Seen { own, liveness }),
+            seen: Mutex::new(Seen {
+                own,
+                liveness,
+                gone: BTreeSet::new(),
+            }),
             interval,
         }
     }
@@ -77,9 +87,67 @@ impl Membership {
         let seen = self.seen.lock();
         let own = &seen.own.scheduler;
         let live = seen.liveness.live();
-        live.filter(|beacon| beacon.scheduler != *own)
+        live.filter(|beacon| beacon.scheduler != *own && !seen.gone.contains(&beacon.scheduler))
             .cloned()
             .collect()
+    }
+
+    /// For how long each other scheduler has been silent, but for those that are gone for good.
+    pub(crate) fn silences(&self) -> Vec<(SchedulerId, Duration)> {
+        let seen = self.seen.lock();
+        let all = seen.liveness.live().chain(seen.liveness.gone());
+        let others = all.map(|beacon| &beacon.scheduler).filter(|scheduler| {
+            **scheduler != seen.own.scheduler && !seen.gone.contains(*scheduler)
+        });
+        let silence = |scheduler: &SchedulerId| seen.liveness.silence(scheduler);
+        others
+            .map(|scheduler| (scheduler.clone(), silence(scheduler).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Whether a scheduler has a beacon and is not gone for good.
+    pub(crate) fn knows(&self, scheduler: &SchedulerId) -> bool {
+        let seen = self.seen.lock();
+        seen.liveness.verdict(scheduler).is_some() && !seen.gone.contains(scheduler)
+    }
+
+    /// Whether a scheduler has a beacon that can be true: not with the address of this one.
+    pub(crate) fn may_live(&self, scheduler: &SchedulerId) -> bool {
+        let seen = self.seen.lock();
+        let here = &seen.own.addresses.cluster;
+        let beacons = seen.liveness.live().chain(seen.liveness.gone());
+        let mut beacons = beacons.filter(|beacon| beacon.scheduler == *scheduler);
+        beacons.any(|beacon| beacon.addresses.cluster != *here && !seen.gone.contains(scheduler))
+    }
+
+    /// Notes that a scheduler's journal is sealed.
+    pub(crate) fn gone_for_good(&self, scheduler: &SchedulerId) {
+        self.seen.lock().gone.insert(scheduler.clone());
+    }
+
+    /// Takes away the beacon of a scheduler that is no more.
+    pub(crate) async fn remove_beacon(&self, scheduler: &SchedulerId) {
+        if let Err(error) = self.members.remove(scheduler).await {
+            tracing::warn!(%scheduler, %error, "could not remove the beacon of a scheduler that is gone");
+        }
+    }
+
+    /// Makes oneself known under another id; the beacon of the former one goes.
+    pub(crate) fn renew(&self, shared: &Arc<Shared>, id: SchedulerId) {
+        let former = {
+            let mut seen = self.seen.lock();
+            seen.own.beat = 0;
+            seen.own.incarnation = Incarnation(Uuid::new_v4());
+            std::mem::replace(&mut seen.own.scheduler, id)
+        };
+        self.gone_for_good(&former);
+        let shared = Arc::clone(shared);
+        shared.tasks.clone().spawn(async move {
+            if let Err(error) = shared.membership.beat().await {
+                tracing::warn!(%error, "the new id is not known yet; the next beat says it again");
+            }
+            shared.membership.remove_beacon(&former).await;
+        });
     }
 
     /// All live schedulers, this one first.
@@ -90,9 +158,10 @@ impl Membership {
     }
 
     /// Whether a scheduler is known to be gone.
-    pub(crate) fn is_gone(&self, scheduler: &paceline_model::SchedulerId) -> bool {
+    pub(crate) fn is_gone(&self, scheduler: &SchedulerId) -> bool {
         let seen = self.seen.lock();
-        seen.liveness.verdict(scheduler) != Some(paceline_store::Verdict::Live)
+        seen.gone.contains(scheduler)
+            || seen.liveness.verdict(scheduler) != Some(paceline_store::Verdict::Live)
     }
 
     /// All live schedulers, as executors are told.
@@ -131,20 +200,24 @@ impl Membership {
 pub(crate) async fn keep_beating(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(shared.membership.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = cluster::Members::default();
     loop {
         ticks.tick().await;
-        if let Err(error) = shared.membership.beat().await {
+        // Who leaves is not to be found any more.
+        let looked = if shared.is_draining() {
+            shared.membership.look().await
+        } else {
+            shared.membership.beat().await
+        };
+        if let Err(error) = looked {
             tracing::warn!(%error, "the state store does not answer; a beat is missed");
             shared.catalog.doubt();
             shared.store_away(true);
             continue;
         }
         shared.store_away(false);
-        let members = shared.membership.message();
-        if members != told {
-            shared.driver.broadcast(&Message::Members(members.clone()));
-            told = members;
-        }
+        let silences = shared.membership.silences();
+        shared.driver.newsroom.tell(News::Beacons(silences));
+        shared.tell_members();
+        watch_peers(&shared);
     }
 }

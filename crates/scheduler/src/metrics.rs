@@ -27,6 +27,8 @@ pub(crate) struct SchedulerMetrics {
     task_seconds: Histogram,
     exchange_read_bytes: IntCounterVec,
     spilled_bytes: IntCounter,
+    takeover_seconds: Histogram,
+    fenced: IntCounter,
     seen: Mutex<Counters>,
 }
 
@@ -142,6 +144,21 @@ impl SchedulerMetrics {
                     "Bytes that operators of finished tasks spilled.",
                 ),
             )?,
+            takeover_seconds: add(
+                registry,
+                Histogram::with_opts(latency(
+                    "paceline_takeover_duration_seconds",
+                    "Time from the first evidence against a query's owner until executors were \
+                     told of the next one.",
+                )),
+            )?,
+            fenced: add(
+                registry,
+                IntCounter::new(
+                    "paceline_fenced_total",
+                    "How often this scheduler found its journal sealed by another one.",
+                ),
+            )?,
             seen: Mutex::new(Counters::default()),
         };
         metrics.show_all();
@@ -166,6 +183,16 @@ impl SchedulerMetrics {
         for locality in ["local", "remote"] {
             self.exchange_read_bytes.with_label_values(&[locality]);
         }
+    }
+
+    /// Executors were told that a query has this scheduler for its owner.
+    pub(crate) fn taken_over(&self, took: Duration) {
+        self.takeover_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The own journal was sealed by another scheduler.
+    pub(crate) fn fenced(&self) {
+        self.fenced.inc();
     }
 
     pub(crate) fn planned(&self, took: Duration) {

@@ -43,6 +43,11 @@ pub struct SchedulerOptions {
     pub tables: Vec<ConfiguredTable>,
     /// How often the beacon is written and others' are read.
     pub beat: Duration,
+    /// How long another scheduler's beacon may stand still before its queries are taken over. One whose
+    /// process died is noticed at once, by its connections.
+    pub takeover_after: Duration,
+    /// A query that ends sooner is never written to the journal.
+    pub linger: Duration,
     /// How often an executor says that it is alive.
     pub heartbeat: Duration,
     /// How long an executor may be silent before it is held for lost.
@@ -90,6 +95,8 @@ impl Default for SchedulerOptions {
             object_store: BTreeMap::new(),
             tables: Vec::new(),
             beat: Duration::from_secs(1),
+            takeover_after: Duration::from_secs(3),
+            linger: Duration::from_millis(50),
             heartbeat: Duration::from_millis(500),
             executor_timeout: Duration::from_secs(5),
             reattach_grace: Duration::from_secs(2),

@@ -16,10 +16,15 @@ use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::handover;
 use crate::record::{Part, ResultState};
 use crate::scheduler::Shared;
+use crate::service::Service;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a peer may take to hear something.
+const TELL_TIMEOUT: Duration = Duration::from_secs(2);
+
 const MESSAGE_LIMIT: usize = 256 << 20;
 
 /// Connections to other schedulers, made when first needed.
@@ -29,7 +34,7 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    fn client(&self, address: &str) -> Result<ClusterClient<Channel>, QueryError> {
+    pub(crate) fn client(&self, address: &str) -> Result<ClusterClient<Channel>, QueryError> {
         let mut channels = self.channels.lock();
         let channel = match channels.get(address) {
             Some(channel) => channel.clone(),
@@ -64,13 +69,13 @@ impl Peers {
     async fn tell(&self, shared: &Shared, peer: &Beacon, version: CatalogVersion) {
         loop {
             let request = cluster::CatalogChangedRequest {
-                from: shared.driver.me.to_string(),
+                from: shared.driver.me().to_string(),
                 version: version.0,
             };
             let told = match self.client(&peer.addresses.cluster) {
                 Ok(mut client) => {
                     let told = client.catalog_changed(request);
-                    tokio::time::timeout(Duration::from_secs(2), told).await
+                    tokio::time::timeout(TELL_TIMEOUT, told).await
                 }
                 Err(_) => return,
             };
@@ -90,28 +95,46 @@ impl Peers {
         }
     }
 
-    /// Asks one scheduler about a query; none if it does not know the query or does not answer.
+    /// Tells every live scheduler that a journal is sealed. Who does not hear it finds out by itself.
+    pub(crate) async fn tell_of_seal(&self, shared: &Shared, journal: &SchedulerId) {
+        let peers = shared.membership.peers();
+        let tell = peers.iter().map(|peer| async {
+            let Ok(mut client) = self.client(&peer.addresses.cluster) else {
+                return;
+            };
+            let request = cluster::SealedRequest {
+                scheduler: journal.to_string(),
+            };
+            let told = tokio::time::timeout(TELL_TIMEOUT, client.sealed(request)).await;
+            if !matches!(told, Ok(Ok(_))) {
+                tracing::debug!(peer = %peer.scheduler, "not told of the seal");
+            }
+        });
+        join_all(tell).await;
+    }
+
+    /// Asks one scheduler about a query; none if it does not know the query.
+    ///
+    /// # Errors
+    /// If it does not answer.
     async fn ask(
         &self,
         address: &str,
         query: QueryId,
         operation: Operation,
-    ) -> Option<Result<Answer, QueryError>> {
+    ) -> Result<Option<Result<Answer, QueryError>>, QueryError> {
         let request = cluster::ForwardRequest {
             query: query_bytes(query),
             operation: Some(operation),
         };
-        let mut client = self.client(address).ok()?;
+        let mut client = self.client(address)?;
         match client.forward(request).await.map(|r| r.into_inner().answer) {
             Ok(Some(Answer::Failed(failed))) => {
                 let error = failed_to_error(failed);
-                (error.class != ErrorClass::NotFound).then_some(Err(error))
+                Ok((error.class != ErrorClass::NotFound).then_some(Err(error)))
             }
-            Ok(answer) => answer.map(Ok),
-            Err(status) => {
-                tracing::debug!(address, %status, "a peer did not answer");
-                None
-            }
+            Ok(answer) => Ok(answer.map(Ok)),
+            Err(status) => Err(unreachable(address, status.message())),
         }
     }
 
@@ -121,18 +144,47 @@ impl Peers {
         shared: &Shared,
         query: QueryId,
         first: Option<&SchedulerId>,
-        operation: Operation,
-    ) -> Result<Answer, QueryError> {
+        operation: &Operation,
+    ) -> Asked {
+        let mut asked = Asked::default();
         let mut peers = shared.membership.peers();
         peers.sort_by_key(|peer| first != Some(&peer.scheduler));
         for peer in peers {
             let address = &peer.addresses.cluster;
-            if let Some(answer) = self.ask(address, query, operation).await {
-                return answer;
+            match self.ask(address, query, operation.clone()).await {
+                Ok(Some(answer)) => {
+                    asked.answer = Some(answer);
+                    return asked;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a peer did not answer");
+                    asked.silent.push(peer.scheduler);
+                }
             }
         }
-        Err(unknown(query))
+        asked
     }
+
+    /// Has another scheduler accept a statement. None if there is none that answers.
+    pub(crate) async fn submit(
+        &self,
+        shared: &Shared,
+        submit: cluster::Submit,
+    ) -> Option<Result<Answer, QueryError>> {
+        let nobody = QueryId(uuid::Uuid::nil());
+        let submit = Operation::Submit(submit);
+        self.ask_all(shared, nobody, None, &submit).await.answer
+    }
+}
+
+/// What came of asking everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// What the one who knows says, if anybody who answers knows.
+    pub(crate) answer: Option<Result<Answer, QueryError>>,
+    /// Who did not answer.
+    pub(crate) silent: Vec<SchedulerId>,
 }
 
 fn unreachable(address: &str, detail: &str) -> QueryError {
@@ -152,9 +204,10 @@ pub(crate) fn unknown(query: QueryId) -> QueryError {
 
 /// Answers another scheduler about a query that is driven here.
 pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+    service: &Service,
     request: cluster::ForwardRequest,
 ) -> Result<cluster::ForwardResponse, Malformed> {
+    let shared = &service.shared;
     let query = query_id(&request.query)?;
     let operation = request
         .operation
@@ -171,6 +224,15 @@ pub(crate) async fn answer(
             false => Err(unknown(query)),
         },
         Operation::Result(_) => result(shared, query).await.map(Answer::Result),
+        Operation::Submit(submit) => match shared.is_draining() {
+            // Two that leave must not send a statement back and forth.
+            true => Err(unknown(query)),
+            false => handover::accept(service, submit).await,
+        },
+        Operation::Ticket(_) => match shared.driver.with_record(&query, handover::attach) {
+            Some(Some((submitted, sql))) => handover::to_wire(&submitted, sql),
+            _ => Err(unknown(query)),
+        },
     };
     let answer = answer.unwrap_or_else(|error| Answer::Failed(error_to_failed(&error)));
     Ok(cluster::ForwardResponse {
@@ -215,6 +277,8 @@ async fn result(
                 location.outputs = table.stages.into_iter().flat_map(|s| s.outputs).collect();
             }
         }
+        // Whoever asks looks on.
+        ResultState::Moved => return Err(unknown(query)),
         ResultState::Pending | ResultState::Failed(_) => {}
     }
     Ok(location)

@@ -8,14 +8,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use paceline_core::StageOutputs;
+use paceline_frontend::Ticket;
 use paceline_model::{
-    Attempt, Epoch, ErrorClass, OutputLocation, QueryError, QueryId, QueryState, QueryStatus,
-    SchedulerId, StageId, StageProgress, TaskId,
+    Attempt, CatalogVersion, Epoch, ErrorClass, OutputLocation, QueryError, QueryId, QueryState,
+    QueryStatus, SchedulerId, StageId, StageProgress, TaskId,
 };
 use paceline_plan::QueryPlan;
 use tokio::sync::watch;
 
 use crate::operators::Operators;
+use crate::written::{Legacy, unix_millis};
 
 /// One piece of a result, in the order in which rows are given out.
 #[derive(Debug, Clone)]
@@ -46,13 +48,29 @@ pub(crate) enum ResultState {
     Rows(Arc<[RecordBatch]>),
     /// There is none.
     Failed(QueryError),
+    /// Another scheduler has taken the query over: it is asked.
+    Moved,
 }
 
 /// A query that is known here.
 #[derive(Debug)]
 pub(crate) struct QueryRecord {
     pub(crate) query: QueryId,
+    /// How many owners it had before this one.
+    pub(crate) epoch: Epoch,
     pub(crate) sql: String,
+    /// The catalog version that it was planned with.
+    pub(crate) catalog: CatalogVersion,
+    /// What clients hold of it.
+    pub(crate) ticket: Option<Ticket>,
+    /// How many rows it changed, if it changes something.
+    pub(crate) rows_affected: Option<i64>,
+    /// Whether its client was promised that it is durable.
+    pub(crate) submitted: bool,
+    /// The client's own name for it.
+    pub(crate) idempotency_key: Option<String>,
+    /// When it was accepted, by its first owner's clock.
+    pub(crate) accepted_unix_millis: u64,
     pub(crate) schema: SchemaRef,
     /// None for what the scheduler answered itself.
     pub(crate) plan: Option<QueryPlan>,
@@ -65,6 +83,8 @@ pub(crate) struct QueryRecord {
     pub(crate) error: Option<QueryError>,
     pub(crate) stages: Vec<StageProgress>,
     pub(crate) operators: Operators,
+    /// Until then what happens to it is not worth a segment of the journal.
+    pub(crate) linger_until: Instant,
     inline: HashMap<(TaskId, Attempt), Bytes>,
     result: watch::Sender<ResultState>,
     /// How many readers wait for the result or read it.
@@ -86,7 +106,14 @@ impl QueryRecord {
     ) -> Self {
         QueryRecord {
             query,
+            epoch: Epoch::default(),
             sql,
+            catalog: CatalogVersion::default(),
+            ticket: None,
+            rows_affected: None,
+            submitted: false,
+            idempotency_key: None,
+            accepted_unix_millis: unix_millis(),
             schema,
             plan,
             accepted,
@@ -97,6 +124,7 @@ impl QueryRecord {
             error: None,
             stages: Vec::new(),
             operators: Operators::default(),
+            linger_until: now,
             inline: HashMap::new(),
             result: watch::Sender::new(ResultState::Pending),
             readers: 0,
@@ -109,6 +137,44 @@ impl QueryRecord {
     pub(crate) fn limited(mut self, limit: Option<Duration>) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// A query as its former owner's journal leaves it, adopted at that epoch.
+    pub(crate) fn adopted(
+        query: QueryId,
+        epoch: Epoch,
+        me: SchedulerId,
+        legacy: Legacy,
+        now: Instant,
+    ) -> Self {
+        let age = unix_millis().saturating_sub(legacy.accepted_unix_millis);
+        let accepted = now.checked_sub(Duration::from_millis(age)).unwrap_or(now);
+        let catalog = CatalogVersion(legacy.catalog);
+        // It is in a journal: nobody needs to know how to run it afresh.
+        let ticket = Ticket {
+            query,
+            accepted_by: me,
+            catalog,
+            afresh: None,
+        };
+        QueryRecord {
+            epoch,
+            catalog,
+            ticket: Some(ticket),
+            submitted: legacy.submitted,
+            idempotency_key: legacy.idempotency_key,
+            accepted_unix_millis: legacy.accepted_unix_millis,
+            planning: Duration::ZERO,
+            limit: legacy.limit,
+            ..QueryRecord::new(
+                query,
+                legacy.sql,
+                legacy.schema,
+                Some(legacy.plan),
+                accepted,
+                now,
+            )
+        }
     }
 
     /// A statement that the scheduler answered itself.
@@ -185,6 +251,19 @@ impl QueryRecord {
         self.result.send_replace(ResultState::Failed(error));
     }
 
+    /// Another scheduler drives the query from now on, or will: whoever waits here is sent there.
+    /// What was complete stays readable for those who read it.
+    pub(crate) fn move_away(&mut self) {
+        if matches!(*self.result.borrow(), ResultState::Pending) {
+            self.result.send_replace(ResultState::Moved);
+        }
+    }
+
+    /// Whether another scheduler is to be asked about the query.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(*self.result.borrow(), ResultState::Moved)
+    }
+
     fn end(&mut self, state: QueryState, now: Instant) {
         self.state = state;
         self.ended.get_or_insert(now);
@@ -204,7 +283,7 @@ impl QueryRecord {
         QueryStatus {
             query: self.query,
             owner: owner.clone(),
-            epoch: Epoch::default(),
+            epoch: self.epoch,
             state,
             sql: self.sql.clone(),
             stages,

@@ -83,8 +83,8 @@ impl Replay {
 pub(crate) fn changed() -> QueryError {
     QueryError::new(
         ErrorClass::Retryable,
-        "the executor that held the rest of the result was lost, and the rows came out in another \
-         order when they were made again: ask for the result again, with the same ticket",
+        "the rest of the result was lost, and what was given out of it cannot be continued: ask for \
+         the result again, with the same ticket",
     )
 }
 

@@ -15,6 +15,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use paceline_core::Event;
 use paceline_exchange::{InputReader, ReadError, StageOutputs, Which};
+use paceline_frontend::Ticket;
 use paceline_model::{ErrorClass, LostOutput, OutputLocation, QueryError, QueryId, StageId};
 use tokio::sync::watch;
 
@@ -22,6 +23,7 @@ use crate::driver::Driver;
 use crate::record::{Part, ResultState};
 use crate::replay::{Delivered, Replay, changed};
 use crate::scheduler::Shared;
+use crate::service::Service;
 
 /// Somebody who waits for a query's result or reads it. As long as it lives, the result is kept and
 /// the query is not held for abandoned.
@@ -62,7 +64,7 @@ impl Reading {
         self.wait(|state| match state {
             ResultState::Pending => false,
             ResultState::Ready { version, .. } => *version > known,
-            ResultState::Rows(_) | ResultState::Failed(_) => true,
+            ResultState::Rows(_) | ResultState::Failed(_) | ResultState::Moved => true,
         })
         .await
     }
@@ -86,8 +88,7 @@ impl Reading {
     }
 
     fn consumed(&self) {
-        self.driver
-            .with_record(&self.query, |record| record.consumed = true);
+        self.driver.consumed(self.query);
     }
 }
 
@@ -100,10 +101,12 @@ impl Drop for Reading {
     }
 }
 
-/// The rows of a query that is driven here; they begin to come when the result is complete.
+/// The rows of a query that is driven here; they begin to come when the result is complete. If the
+/// query moves away before that, they come from where it moved to.
 pub(crate) fn rows(
-    shared: Arc<Shared>,
+    service: Service,
     reading: Reading,
+    ticket: Ticket,
 ) -> BoxStream<'static, Result<RecordBatch, QueryError>> {
     let rows = stream::once(async move {
         let batches: BoxStream<'static, Result<RecordBatch, QueryError>> =
@@ -113,13 +116,22 @@ pub(crate) fn rows(
                     reading.consumed();
                     stream::iter(all).boxed()
                 }
-                ResultState::Ready { .. } => {
-                    let parts = Parts::new(shared, reading);
+                ready @ ResultState::Ready { .. } => {
+                    let parts = Parts::new(Arc::clone(&service.shared), reading, ready);
                     stream::try_unfold(parts, |mut parts| async move {
                         let batch = parts.next().await?;
                         Ok(batch.map(|batch| (batch, parts)))
                     })
                     .boxed()
+                }
+                ResultState::Moved => {
+                    let result = service.find(&ticket).await?;
+                    // The reader is counted for as long as it reads through this scheduler.
+                    let held = move |batch| {
+                        let _ = &reading;
+                        batch
+                    };
+                    result.batches.map(held).boxed()
                 }
                 // `complete` waits for the one and fails with the other.
                 ResultState::Pending | ResultState::Failed(_) => stream::empty().boxed(),
@@ -133,6 +145,8 @@ pub(crate) fn rows(
 struct Parts {
     shared: Arc<Shared>,
     reading: Reading,
+    /// What is read; it outlives the query's stay at this scheduler.
+    ready: ResultState,
     next_part: usize,
     version: u32,
     current: Option<Current>,
@@ -154,10 +168,11 @@ enum ReadFailure {
 }
 
 impl Parts {
-    fn new(shared: Arc<Shared>, reading: Reading) -> Self {
+    fn new(shared: Arc<Shared>, reading: Reading, ready: ResultState) -> Self {
         Parts {
             shared,
             reading,
+            ready,
             next_part: 0,
             version: 0,
             current: None,
@@ -201,12 +216,15 @@ impl Parts {
 
     /// False if there is no further part.
     fn open(&mut self) -> Result<bool, QueryError> {
+        if let newer @ ResultState::Ready { .. } = self.reading.newest() {
+            self.ready = newer;
+        }
         let ResultState::Ready {
             version,
             valid_from,
             stage,
             parts,
-        } = self.reading.newest()
+        } = self.ready.clone()
         else {
             return Ok(false);
         };
@@ -249,7 +267,11 @@ impl Parts {
                 lost: vec![lost],
             });
         }
-        self.reading.after(self.version).await.map(drop)
+        match self.reading.after(self.version).await? {
+            // The next owner makes it again, for who asks there.
+            ResultState::Moved => Err(changed()),
+            _ => Ok(()),
+        }
     }
 }
 

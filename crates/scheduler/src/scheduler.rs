@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use paceline_core::ownership::{Closed, SuspicionOptions};
 use paceline_core::{Core, Options};
 use paceline_exchange::{ExchangeMetrics, PeerOptions};
 use paceline_frontend::{
@@ -12,11 +14,14 @@ use paceline_frontend::{
 };
 use paceline_model::{ByteSize, ErrorClass, Incarnation, QueryError, SchedulerId};
 use paceline_plan::{Change, Engine, EngineOptions, Planned, Planner, PlannerOptions};
+use paceline_proto::cluster;
 use paceline_proto::cluster::cluster_server::ClusterServer;
+use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_store::{
-    Addresses, Beacon, CatalogLog, ClusterIdentity, Limits, Members, StateLocation, StateStore,
-    StoreMetrics, probe,
+    Addresses, Beacon, CatalogLog, Claims, ClusterIdentity, JournalMetrics, JournalOptions,
+    Journals, Limits, Members, StateLocation, StateStore, StoreMetrics, probe,
 };
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
@@ -27,14 +32,21 @@ use uuid::Uuid;
 
 use crate::attach::ClusterPort;
 use crate::catalog::Catalogs;
-use crate::driver::Driver;
+use crate::driver::{Driver, Parts};
 use crate::error::StartError;
+use crate::identity::Identity;
+use crate::journaling::Journaling;
 use crate::members::{Membership, keep_beating};
 use crate::metrics::SchedulerMetrics;
 use crate::options::SchedulerOptions;
 use crate::peers::Peers;
+use crate::scribe::Scribe;
 use crate::service::Service;
 use crate::shelf::Keep;
+use crate::steps::until_stopped;
+use crate::takeover::{News, Newsroom, Takeover};
+use crate::turns::Turns;
+use crate::watching::Watched;
 
 const MESSAGE_LIMIT: usize = 256 << 20;
 
@@ -49,6 +61,9 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalogs,
     pub(crate) membership: Membership,
     pub(crate) peers: Peers,
+    pub(crate) watched: Watched,
+    pub(crate) turns: Turns,
+    pub(crate) journaling: Journaling,
     pub(crate) exchange_peers: paceline_exchange::Peers,
     pub(crate) exchange_metrics: ExchangeMetrics,
     pub(crate) read_budget: ByteSize,
@@ -57,7 +72,10 @@ pub(crate) struct Shared {
     pub(crate) query_timeout: Option<Duration>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// The members as executors were told last.
+    told: Mutex<cluster::Members>,
     draining: AtomicBool,
+    handed_over: AtomicBool,
     store_away: AtomicBool,
 }
 
@@ -67,14 +85,24 @@ impl Shared {
         self.store_away.store(away, Ordering::Release);
     }
 
-    /// Why no new query is taken, if none is.
-    pub(crate) fn refusal(&self) -> Option<QueryError> {
-        self.draining.load(Ordering::Acquire).then(|| {
-            QueryError::new(
-                ErrorClass::Unavailable,
-                "this scheduler is shutting down: send the statement to another one",
-            )
-        })
+    /// Whether this scheduler is about to leave.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether its queries are others' by now.
+    pub(crate) fn has_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Tells every executor who the schedulers are, if that has changed.
+    pub(crate) fn tell_members(&self) {
+        let members = self.membership.message();
+        let mut told = self.told.lock();
+        if *told != members {
+            self.driver.broadcast(&Told::Members(members.clone()));
+            *told = members;
+        }
     }
 
     /// Why new queries should go elsewhere; empty if they should not.
@@ -116,13 +144,13 @@ impl Scheduler {
         let listeners = listen(&options).await?;
         let addresses = listeners.addresses.clone();
         let store = open_state(&options, registry).await?;
-        let id = draw_id(&options.name);
+        let identity = Identity::draw(&options.name);
         // The beacon comes before the catalog: whoever changes the catalog after this was read
         // finds the beacon and tells.
-        let own = beacon(&options, &id, addresses.clone());
+        let own = beacon(&options, identity.id(), addresses.clone());
         let membership = Membership::new(Members::new(store.clone()), own, options.beat);
         membership.beat().await?;
-        let shared = assemble(&options, registry, id, store, membership).await?;
+        let shared = assemble(&options, registry, identity, store, membership).await?;
         let scheduler = Scheduler {
             shared: Arc::clone(&shared),
             addresses,
@@ -131,7 +159,7 @@ impl Scheduler {
         scheduler.serve(listeners, registry)?;
         scheduler.keep_house(&options);
         tracing::info!(
-            scheduler = %shared.driver.me,
+            scheduler = %shared.driver.me(),
             flight = scheduler.addresses.flight,
             http = scheduler.addresses.http,
             cluster = scheduler.addresses.cluster,
@@ -140,9 +168,9 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Who this is; drawn anew at every start.
-    pub fn id(&self) -> &SchedulerId {
-        &self.shared.driver.me
+    /// Who this is: drawn at every start, and again when its journal was sealed by others.
+    pub fn id(&self) -> SchedulerId {
+        self.shared.driver.me()
     }
 
     /// Where it can be reached.
@@ -150,16 +178,24 @@ impl Scheduler {
         &self.addresses
     }
 
-    /// Takes no new queries, waits for those that run until `patience` is over, and stops.
+    /// Hands its queries over to the other schedulers, or finishes them if there are none; serves its
+    /// clients until they have their answers or `patience` is over; then stops.
     pub async fn drain(&self, patience: Duration) {
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.membership.leave().await;
+        if !self.shared.membership.peers().is_empty() {
+            hand_over(&self.shared).await;
+        }
         let idle = async {
             while self.shared.driver.busy() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         if tokio::time::timeout(patience, idle).await.is_err() {
-            tracing::warn!("stopping although queries still run");
+            tracing::warn!("stopping although clients still wait");
+        }
+        if !self.shared.has_handed_over() {
+            close_journal(&self.shared).await;
         }
         self.stop().await;
     }
@@ -176,9 +212,10 @@ impl Scheduler {
     fn serve(&self, listeners: Listeners, registry: &Registry) -> Result<(), StartError> {
         let shared = &self.shared;
         let metrics = FrontendMetrics::register(registry)?;
-        let service: Arc<dyn QueryService> = Arc::new(Service::new(Arc::clone(shared)));
+        let service = Arc::new(Service::new(Arc::clone(shared)));
         let port = ClusterServer::new(ClusterPort {
             shared: Arc::clone(shared),
+            service: Arc::clone(&service),
         })
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
@@ -207,6 +244,7 @@ impl Scheduler {
                 () = stop.cancelled() => {}
             }
         });
+        let service: Arc<dyn QueryService> = service;
         let (flight, stop) = (Arc::clone(&service), shared.stop.clone());
         let flight_metrics = metrics.clone();
         shared.tasks.spawn(async move {
@@ -269,7 +307,7 @@ impl Drop for Scheduler {
 async fn assemble(
     options: &SchedulerOptions,
     registry: &Registry,
-    id: SchedulerId,
+    identity: Identity,
     store: StateStore,
     membership: Membership,
 ) -> Result<Arc<Shared>, StartError> {
@@ -278,6 +316,16 @@ async fn assemble(
         ..EngineOptions::default()
     })
     .map_err(StartError::Engine)?;
+    let journal_metrics = JournalMetrics::register(registry)?;
+    let journaling = Journaling {
+        journals: Journals::new(store.clone(), journal_metrics.clone()),
+        claims: Claims::new(store.clone(), journal_metrics),
+        options: JournalOptions::default(),
+        suspicion: SuspicionOptions {
+            takeover_after: options.takeover_after,
+        },
+        patience: options.beat,
+    };
     let log = CatalogLog::open(store).await?;
     let catalog = Catalogs::open(engine.clone(), log)
         .await
@@ -295,19 +343,34 @@ async fn assemble(
         abandoned: options.abandon_after,
     };
     let metrics = SchedulerMetrics::register(registry)?;
-    let driver = Driver::new(id, core, keep, options.inline_limit, metrics);
+    let journal = journaling.open(identity.id());
+    let (scribe, writing) = Scribe::new(journal.clone());
+    let (newsroom, news) = Newsroom::new();
+    let driver = Driver::new(Parts {
+        identity,
+        core,
+        scribe,
+        newsroom,
+        keep,
+        inline_limit: options.inline_limit,
+        linger: options.linger,
+        metrics,
+    });
     let planner = Planner::new(
         engine,
         PlannerOptions {
             small_plan: options.small_plan,
         },
     );
-    Ok(Arc::new(Shared {
+    let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         planner,
         catalog,
         membership,
         peers: Peers::default(),
+        watched: Watched::default(),
+        turns: Turns::default(),
+        journaling: journaling.clone(),
         exchange_peers: paceline_exchange::Peers::new(PeerOptions::default()),
         exchange_metrics: ExchangeMetrics::register(registry)?,
         read_budget: options.read_budget,
@@ -316,9 +379,58 @@ async fn assemble(
         query_timeout: options.query_timeout,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
+        told: Mutex::default(),
         draining: AtomicBool::new(false),
+        handed_over: AtomicBool::new(false),
         store_away: AtomicBool::new(false),
-    }))
+    });
+    journaling.watch(&shared, &journal);
+    let takeover = Takeover::new(Arc::clone(&shared), journaling);
+    let background = [writing.boxed(), takeover.run(news).boxed()];
+    for work in background {
+        let work = until_stopped(Arc::clone(&shared), work);
+        shared.tasks.spawn(work);
+    }
+    Ok(shared)
+}
+
+/// Seals the own journal and has the others take over what it holds.
+async fn hand_over(shared: &Shared) {
+    let (me, scribe) = (shared.driver.me(), &shared.driver.scribe);
+    if let Err(error) = scribe.flush().await {
+        tracing::warn!(%error, "the journal could not be brought up to date");
+    }
+    match shared.journaling.journals.seal(&me, &me).await {
+        Ok(_) => {
+            shared.handed_over.store(true, Ordering::Release);
+            let by = me.clone();
+            let sealed = Closed::Sealed { by };
+            let closed = News::Closed(me.clone(), sealed);
+            shared.driver.newsroom.tell(closed);
+            shared.peers.tell_of_seal(shared, &me).await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot hand over; finishing what runs");
+        }
+    }
+}
+
+/// Leaves a journal behind that nobody has to look at, if it holds nothing any more.
+async fn close_journal(shared: &Shared) {
+    let (me, journals) = (shared.driver.me(), &shared.journaling.journals);
+    // What waits is the end of queries; without it others would look for them.
+    let _ = shared.driver.scribe.flush().await;
+    let closed = async {
+        let sealed = journals.seal(&me, &me).await?;
+        if sealed.book.queries().next().is_none() {
+            journals.mark_drained(&me, &me).await?;
+            journals.remove_segments(&me).await?;
+        }
+        Ok::<_, paceline_store::JournalError>(())
+    };
+    if let Err(error) = closed.await {
+        tracing::warn!(%error, "the journal could not be closed; another scheduler will");
+    }
 }
 
 async fn open_state(
@@ -334,20 +446,15 @@ async fn open_state(
     Ok(store)
 }
 
-fn beacon(options: &SchedulerOptions, id: &SchedulerId, addresses: Addresses) -> Beacon {
+fn beacon(options: &SchedulerOptions, scheduler: SchedulerId, addresses: Addresses) -> Beacon {
     Beacon {
-        scheduler: id.clone(),
+        scheduler,
         incarnation: Incarnation(Uuid::new_v4()),
         addresses,
         zone: options.zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         beat: 0,
     }
-}
-
-fn draw_id(name: &str) -> SchedulerId {
-    let drawn = Uuid::new_v4().simple().to_string();
-    SchedulerId::new(format!("{name}-{}", &drawn[..12]))
 }
 
 /// Binds all ports before anything else is touched, so that a taken one is noticed first.
@@ -416,7 +523,7 @@ async fn make_tables(shared: &Shared, options: &SchedulerOptions) -> Result<(), 
         };
         let version = shared
             .catalog
-            .change(change, &shared.driver.me)
+            .change(change, &shared.driver.me())
             .await
             .map_err(failed)?;
         shared.peers.tell_of_catalog(shared, version).await;

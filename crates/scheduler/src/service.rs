@@ -1,6 +1,6 @@
 //! What clients ask, answered: the front end's trait over the driver, the planner and the catalog.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use paceline_frontend::{
     Afresh, ClusterStatus, Description, QueryService, Readiness, ResultStream, Statement,
     Submitted, Ticket,
@@ -18,43 +19,42 @@ use paceline_plan::{Change, Planned, SessionSettings};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::finding::{self, Found};
+use crate::handover;
+use crate::keyed::Durable;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
 use crate::scheduler::Shared;
 
-/// Keys that are remembered; beyond, the oldest queries' keys are looked through and dropped.
-const REMEMBERED_KEYS: usize = 10_000;
-
-/// The scheduler as its front ends see it.
-#[derive(Debug)]
+/// The scheduler as its front ends see it. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,
-    keys: Mutex<HashMap<String, Arc<OnceCell<Submitted>>>>,
 }
 
 /// A session's settings, divided among those who heed them.
-struct Session {
-    planning: SessionSettings,
-    timeout: Option<Duration>,
+pub(crate) struct Session {
+    pub(crate) planning: SessionSettings,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Service {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Service {
-            shared,
-            keys: Mutex::default(),
-        }
+        Service { shared }
     }
 
-    async fn accept(&self, request: &Statement) -> Result<Submitted, QueryError> {
+    /// Accepts a statement; under `durable`, if that is what its client wants of it.
+    pub(crate) async fn accept(
+        &self,
+        request: &Statement,
+        durable: Option<Durable>,
+    ) -> Result<Submitted, QueryError> {
         let accepted = Instant::now();
-        if let Some(error) = self.shared.refusal() {
-            return Err(error);
+        if self.shared.is_draining() {
+            return handover::pass_on(&self.shared, request).await;
         }
         let session = session(&request.session)?;
         let catalog = self.shared.catalog.current().await?;
@@ -71,11 +71,13 @@ impl Service {
                 &slots,
             )
             .await?;
-        let query = QueryId(Uuid::now_v7());
+        let query = durable
+            .as_ref()
+            .map_or_else(|| QueryId(Uuid::now_v7()), |durable| durable.query);
         self.shared.driver.metrics.planned(accepted.elapsed());
         let ticket = |afresh| Ticket {
             query,
-            accepted_by: self.shared.driver.me.clone(),
+            accepted_by: self.shared.driver.me(),
             catalog: catalog.version(),
             afresh,
         };
@@ -102,21 +104,34 @@ impl Service {
                 let limit = session.timeout.or(self.shared.query_timeout);
                 let left = limit.map(|limit| limit.saturating_sub(accepted.elapsed()));
                 let deadline = left.map(|left| driver.now_after(left));
-                let record = record(&schema, Some(plan)).limited(limit);
+                let mut record = record(&schema, Some(plan)).limited(limit);
+                record.catalog = catalog.version();
+                let ticket = ticket(Some(afresh));
+                record.ticket = Some(ticket.clone());
+                if let Some(durable) = durable
+                    && let Some(elsewhere) = self.make_durable(&mut record, durable).await?
+                {
+                    return Ok(elsewhere);
+                }
                 driver.submit(record, deadline);
-                Ok(submitted(query, schema, ticket(Some(afresh)), None))
+                Ok(submitted(query, schema, ticket, None))
             }
             Planned::Rows { schema, batches } => {
-                let answered = record(&schema, None).answered(batches, Instant::now());
+                let mut answered = record(&schema, None).answered(batches, Instant::now());
+                let ticket = ticket(Some(afresh));
+                answered.ticket = Some(ticket.clone());
                 driver.submit(answered, None);
-                Ok(submitted(query, schema, ticket(Some(afresh)), None))
+                Ok(submitted(query, schema, ticket, None))
             }
             Planned::Change(change) => {
                 self.change(change).await?;
                 let schema: SchemaRef = Arc::new(Schema::empty());
-                let answered = record(&schema, None).answered(vec![], Instant::now());
+                let mut answered = record(&schema, None).answered(vec![], Instant::now());
+                let ticket = ticket(None);
+                answered.ticket = Some(ticket.clone());
+                answered.rows_affected = Some(0);
                 driver.submit(answered, None);
-                Ok(submitted(query, schema, ticket(None), Some(0)))
+                Ok(submitted(query, schema, ticket, Some(0)))
             }
         }
     }
@@ -124,40 +139,44 @@ impl Service {
     /// Changes the catalog, here and at every live peer, before the client is told.
     async fn change(&self, change: Change) -> Result<(), QueryError> {
         let shared = &self.shared;
-        let version = shared.catalog.change(change, &shared.driver.me).await?;
+        let version = shared.catalog.change(change, &shared.driver.me()).await?;
         shared.peers.tell_of_catalog(shared, version).await;
         Ok(())
     }
 
-    /// The one submission that a key stands for, whoever of several callers makes it.
-    async fn once(&self, key: &str, request: &Statement) -> Result<Submitted, QueryError> {
-        let cell = {
-            let mut keys = self.keys.lock();
-            if keys.len() >= REMEMBERED_KEYS {
-                let driver = &self.shared.driver;
-                keys.retain(|_, cell| match cell.get() {
-                    Some(submitted) => driver.with_record(&submitted.query, |_| ()).is_some(),
-                    None => true,
-                });
+    /// Gives out a result, from wherever its query is driven by then.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn find<'a>(
+        &'a self,
+        ticket: &'a Ticket,
+    ) -> BoxFuture<'a, Result<ResultStream, QueryError>> {
+        let find = async move {
+            let shared = &self.shared;
+            let ask = Operation::Result(cluster::Empty {});
+            let first = Some(&ticket.accepted_by);
+            loop {
+                match finding::ask(shared, ticket.query, first, &ask).await? {
+                    Found::Here => {
+                        if let Some(reading) = Reading::begin(&shared.driver, ticket.query) {
+                            return Ok(ResultStream {
+                                schema: Arc::clone(&reading.schema),
+                                batches: results::rows(self.clone(), reading, ticket.clone()),
+                            });
+                        }
+                    }
+                    Found::Answer(Answer::Result(at)) => return elsewhere(shared, ticket, &at),
+                    Found::Answer(_) => return Err(unknown(ticket.query)),
+                    Found::Lost(epoch) => self.run_afresh(ticket, epoch).await?,
+                }
             }
-            Arc::clone(keys.entry(key.to_string()).or_default())
         };
-        let submitted = cell.get_or_try_init(|| self.accept(request)).await?;
-        let same = match &submitted.ticket.afresh {
-            Some(afresh) => afresh.sql == request.sql,
-            None => true,
-        };
-        if !same {
-            return Err(QueryError::new(
-                ErrorClass::User,
-                "this Idempotency-Key was used with another statement: use a new one",
-            ));
-        }
-        Ok(submitted.clone())
+        find.boxed()
     }
 }
 
-fn submitted(
+pub(crate) fn submitted(
     query: QueryId,
     schema: SchemaRef,
     ticket: Ticket,
@@ -172,7 +191,9 @@ fn submitted(
 }
 
 /// Sorts settings by who heeds them; the planner refuses those that nobody does.
-fn session(settings: &paceline_frontend::SessionSettings) -> Result<Session, QueryError> {
+pub(crate) fn session(
+    settings: &paceline_frontend::SessionSettings,
+) -> Result<Session, QueryError> {
     let mut planning = BTreeMap::new();
     let mut timeout = None;
     for (name, value) in settings.iter() {
@@ -205,7 +226,7 @@ fn session(settings: &paceline_frontend::SessionSettings) -> Result<Session, Que
     })
 }
 
-fn parameters(values: Option<&RecordBatch>) -> Result<Vec<ScalarValue>, QueryError> {
+pub(crate) fn parameters(values: Option<&RecordBatch>) -> Result<Vec<ScalarValue>, QueryError> {
     let Some(values) = values else {
         return Ok(Vec::new());
     };
@@ -231,7 +252,7 @@ impl QueryService for Service {
     async fn submit(&self, request: Statement) -> Result<Submitted, QueryError> {
         match request.idempotency_key.clone() {
             Some(key) => self.once(&key, &request).await,
-            None => self.accept(&request).await,
+            None => self.accept(&request, None).await,
         }
     }
 
@@ -252,41 +273,44 @@ impl QueryService for Service {
     }
 
     async fn results(&self, ticket: &Ticket) -> Result<ResultStream, QueryError> {
-        let shared = &self.shared;
-        if let Some(reading) = Reading::begin(&shared.driver, ticket.query) {
+        if let Some(reading) = Reading::begin(&self.shared.driver, ticket.query) {
             return Ok(ResultStream {
                 schema: Arc::clone(&reading.schema),
-                batches: results::rows(Arc::clone(shared), reading),
+                batches: results::rows(self.clone(), reading, ticket.clone()),
             });
         }
-        if ticket.accepted_by == shared.driver.me {
-            return Err(unknown(ticket.query));
-        }
-        elsewhere(shared, ticket).await
+        self.find(ticket).await
     }
 
     async fn cancel(&self, query: QueryId) -> Result<(), QueryError> {
-        if self.shared.driver.cancel(query) {
-            return Ok(());
-        }
         let cancel = Operation::Cancel(cluster::Empty {});
-        self.shared
-            .peers
-            .ask_all(&self.shared, query, None, cancel)
-            .await
-            .map(drop)
+        loop {
+            if self.shared.driver.cancel(query) {
+                return Ok(());
+            }
+            match finding::ask(&self.shared, query, None, &cancel).await? {
+                Found::Here => {}
+                Found::Answer(_) => return Ok(()),
+                Found::Lost(_) => return Err(unknown(query)),
+            }
+        }
     }
 
     async fn status(&self, query: QueryId) -> Result<QueryStatus, QueryError> {
-        if let Some(status) = self.shared.driver.status(&query) {
-            return Ok(status);
-        }
         let ask = Operation::Status(cluster::Empty {});
-        let peers = &self.shared.peers;
-        match peers.ask_all(&self.shared, query, None, ask).await? {
-            Answer::Status(json) => serde_json::from_slice(&json)
-                .map_err(|e| QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}"))),
-            _ => Err(unknown(query)),
+        loop {
+            if let Some(status) = self.shared.driver.status(&query) {
+                return Ok(status);
+            }
+            match finding::ask(&self.shared, query, None, &ask).await? {
+                Found::Here => {}
+                Found::Answer(Answer::Status(json)) => {
+                    return serde_json::from_slice(&json).map_err(|e| {
+                        QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}"))
+                    });
+                }
+                Found::Answer(_) | Found::Lost(_) => return Err(unknown(query)),
+            }
         }
     }
 
@@ -298,7 +322,7 @@ impl QueryService for Service {
         let driver = &self.shared.driver;
         let (running, queued) = driver.running_and_queued();
         ClusterStatus {
-            scheduler: driver.me.clone(),
+            scheduler: driver.me(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             uptime: driver.uptime(),
             catalog: self.shared.catalog.version(),
@@ -327,16 +351,11 @@ impl QueryService for Service {
 }
 
 /// The result of a query that another scheduler drives.
-async fn elsewhere(shared: &Arc<Shared>, ticket: &Ticket) -> Result<ResultStream, QueryError> {
-    let ask = Operation::Result(cluster::Empty {});
-    let first = Some(&ticket.accepted_by);
-    let answer = shared
-        .peers
-        .ask_all(shared, ticket.query, first, ask)
-        .await?;
-    let Answer::Result(at) = answer else {
-        return Err(unknown(ticket.query));
-    };
+fn elsewhere(
+    shared: &Shared,
+    ticket: &Ticket,
+    at: &cluster::ResultLocation,
+) -> Result<ResultStream, QueryError> {
     let schema =
         paceline_plan::schema_from_ipc(&at.schema).map_err(|e| paceline_plan::classify(&e))?;
     if let Some(inline) = &at.inline_result {

@@ -50,8 +50,22 @@ impl Shelf {
         }
     }
 
-    pub(crate) fn insert(&mut self, record: QueryRecord) {
+    /// Adds a record, or puts it in the place of one that was moved away before.
+    pub(crate) fn insert(&mut self, mut record: QueryRecord) {
+        if let Some(former) = self.records.get(&record.query) {
+            // They are still there, and leave later.
+            record.readers = former.readers;
+        }
         self.records.insert(record.query, record);
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut QueryRecord> {
+        self.records.values_mut()
+    }
+
+    /// Takes a record off whose query somebody else tells of.
+    pub(crate) fn forget(&mut self, query: &QueryId) {
+        self.records.remove(query);
     }
 
     pub(crate) fn get(&self, query: &QueryId) -> Option<&QueryRecord> {
@@ -92,6 +106,10 @@ impl Shelf {
         for record in self.records.values().filter(|record| record.readers == 0) {
             let idle = now.saturating_duration_since(record.idle_since);
             match record.ended {
+                None if idle >= self.keep.abandoned && record.is_moved() => {
+                    due.push(Due::Release(record.query));
+                }
+                None if record.submitted => {}
                 None if idle >= self.keep.abandoned => due.push(Due::Abandon(record.query)),
                 None => {}
                 Some(ended) => {

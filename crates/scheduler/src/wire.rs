@@ -101,6 +101,11 @@ pub(crate) fn inventory(inventory: cluster::Inventory) -> Result<Vec<HeldQuery>,
     inventory.queries.into_iter().map(held_query).collect()
 }
 
+/// What an executor holds of queries that were adopted.
+pub(crate) fn answers(held: cluster::Held) -> Result<Vec<HeldQuery>, Malformed> {
+    held.queries.into_iter().map(held_query).collect()
+}
+
 fn held_query(held: cluster::HeldQuery) -> Result<HeldQuery, Malformed> {
     let finished = held.finished.iter().filter_map(|state| {
         let Some(State::Finished(finished)) = &state.state else {

@@ -55,8 +55,8 @@ pub use cluster::{ClusterError, ClusterIdentity};
 pub use create::Created;
 pub use error::StoreError;
 pub use journal::{
-    AppendError, Book, Claims, Deferred, Ending, Held, Journal, JournalError, JournalMetrics,
-    JournalOptions, Journals, Replayed, entries_of,
+    AppendError, Book, Claims, Deferred, Ending, Held, Journal, JournalEnd, JournalError,
+    JournalMetrics, JournalOptions, Journals, Replayed, entries_of,
 };
 pub use key::Key;
 pub use location::{LocationError, StateLocation};

@@ -44,7 +44,8 @@ impl Query {
         }
         let ranges = known.tasks.iter().map(|task| task.partitions);
         self.tasks += known.tasks.len() as u32;
-        self.stages[known.stage].form(ranges, first_attempt(self.epoch));
+        let (next, floor) = (first_attempt(self.epoch), self.floor);
+        self.stages[known.stage].form(ranges, next, floor);
         self.refresh(known.stage);
     }
 

@@ -66,7 +66,8 @@ impl Query {
         let tasks = task_count(spec, shared.executors.accepting(), &shared.options);
         let tasks: Vec<_> = ranges(spec.partitions, tasks).collect();
         self.tasks += tasks.len() as u32;
-        self.stages[id].form(tasks.iter().copied(), first_attempt(self.epoch));
+        let (next, floor) = (first_attempt(self.epoch), self.floor);
+        self.stages[id].form(tasks.iter().copied(), next, floor);
         shared.out.tell(Action::StageFormed {
             query: self.id,
             stage: id,

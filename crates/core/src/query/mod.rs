@@ -25,7 +25,9 @@ mod task;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use paceline_model::{Epoch, ExecutorId, QueryId, QueryState, StageGraph, StageId, StageProgress};
+use paceline_model::{
+    Attempt, Epoch, ExecutorId, QueryId, QueryState, StageGraph, StageId, StageProgress,
+};
 
 pub(crate) use launch::Launched;
 pub(crate) use stage::StageRank;
@@ -76,6 +78,8 @@ pub(crate) struct Query {
     reruns: u32,
     /// Whether the result, once settled, may come out otherwise when it is made again.
     restart: bool,
+    /// Attempts below this number are of another plan.
+    floor: Attempt,
 }
 
 impl Query {
@@ -106,7 +110,13 @@ impl Query {
             tasks: 0,
             reruns: 0,
             restart: false,
+            floor: Attempt(0),
         }
+    }
+
+    /// What owners before this one left is of another plan, if there were any.
+    pub(crate) fn planned_afresh(&mut self) {
+        self.floor = task::first_attempt(self.epoch);
     }
 
     /// Its turn has come.

@@ -90,11 +90,17 @@ impl StageRun {
         (0..self.tasks.len() as u32).map(TaskId)
     }
 
-    /// Divides the stage into tasks of these ranges.
-    pub(crate) fn form(&mut self, ranges: impl IntoIterator<Item = PartitionRange>, next: Attempt) {
+    /// Divides the stage into tasks of these ranges. The first attempt at each is `next`; attempts
+    /// below `floor` are never taken back.
+    pub(crate) fn form(
+        &mut self,
+        ranges: impl IntoIterator<Item = PartitionRange>,
+        next: Attempt,
+        floor: Attempt,
+    ) {
         self.tasks = ranges
             .into_iter()
-            .map(|range| Task::new(range, next))
+            .map(|range| Task::new(range, next, floor))
             .collect();
         if self.wanted {
             for task in self.task_ids() {

@@ -107,12 +107,12 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(partitions: PartitionRange, next: Attempt) -> Self {
+    pub(crate) fn new(partitions: PartitionRange, next: Attempt, floor: Attempt) -> Self {
         Task {
             partitions,
             state: TaskState::Idle,
             next,
-            floor: Attempt(0),
+            floor,
             failures: 0,
             avoid: None,
         }

@@ -201,3 +201,41 @@ fn a_division_that_does_not_fit_is_made_afresh() {
         assert_eq!(started(&actions).len(), 2);
     }
 }
+
+#[test]
+fn what_an_executor_answers_late_is_compared_like_an_inventory() {
+    let mut bench = Bench::with_executors(2);
+    let stages = vec![known(0, &[None, None], 2), known(1, &[None, None], 2)];
+    let launched = started(&bench.tell(adopt(stages, Vec::new())));
+    assert_eq!(launched.len(), 2);
+    let late = |name: &str| Event::Held {
+        executor: executor(name),
+        held: held(&[attempt(0, 1, 0)], &[attempt(0, 0, 0), attempt(1, 0, 0)]),
+    };
+    let actions = bench.tell(late("a"));
+    // Two tasks run anew by now; the third was waiting for its input and is taken back.
+    assert_eq!(released(&actions), [("a".to_string(), attempt(0, 1, 0))]);
+    assert_eq!(cancelled(&actions), [("a".to_string(), attempt(0, 0, 0))]);
+    assert_eq!(bench.running(1), 1);
+    assert!(bench.tell(late("nobody")).is_empty());
+}
+
+#[test]
+fn what_another_plan_left_is_not_taken_back() {
+    let mut bench = Bench::with_executors(2);
+    let launched = started(&bench.tell(Event::Submit {
+        query: query(Q),
+        graph: shuffle(4),
+        epoch: Epoch(1),
+        deadline: None,
+    }));
+    assert_eq!(launched[0].attempt().attempt, Attempt(1 << 16));
+    bench.lose("b");
+    let actions = bench.attach(
+        "b",
+        4,
+        vec![held(&[attempt(0, 0, 0), attempt(1, 0, 0)], &[])],
+    );
+    assert_eq!(released(&actions).len(), 2);
+    assert_eq!(bench.done(0), 0);
+}

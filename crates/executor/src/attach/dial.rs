@@ -15,8 +15,10 @@ use super::stream::{Ended, converse};
 use crate::node::Node;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A scheduler that is frozen or cut off is noticed within these two together, which is less than
+/// it takes the other schedulers to doubt it: their verdict waits for the executors' word.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Dials until told to end. `scheduler` is who is expected there, if that is known: while it is
 /// attached by way of another address, this one rests.

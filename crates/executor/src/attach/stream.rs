@@ -205,6 +205,7 @@ async fn speak(
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0;
     let mut told = cluster::Load::default();
+    let mut streams = Vec::new();
     let mut told_at = tokio::time::Instant::now();
     let mut owed = false;
     loop {
@@ -215,7 +216,26 @@ async fn speak(
             () = tokio::time::sleep_until(told_at + LOAD_INTERVAL), if owed => false,
             () = say.closed() => return,
         };
-        let states = node.book.lock().outgoing(link.id, beat);
+        let (held, states, attached) = {
+            let mut book = node.book.lock();
+            let held = book.adopted(link.id);
+            (held, book.outgoing(link.id, beat), book.attached())
+        };
+        // What an adopter is told comes before the states that follow from it.
+        if !held.is_empty() {
+            let held = cluster::Held { queries: held };
+            if say.send(message(Said::Held(held))).await.is_err() {
+                return;
+            }
+        }
+        if attached != streams {
+            streams = attached;
+            let schedulers = streams.iter().map(ToString::to_string).collect();
+            let said = Said::Streams(cluster::Streams { schedulers });
+            if say.send(message(said)).await.is_err() {
+                return;
+            }
+        }
         let load = node.load();
         let has_states = !states.is_empty();
         for states in batches(states) {

@@ -328,6 +328,11 @@ impl Held {
         cluster::Inventory { queries }
     }
 
+    /// All that is held of one query.
+    pub(super) fn of_query(&self, query: QueryId) -> Option<cluster::HeldQuery> {
+        Some(self.queries.get(&query)?.inventory(query))
+    }
+
     pub(super) fn live_attempts(&self) -> usize {
         self.queries.values().map(|held| held.live.len()).sum()
     }

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) unsent: Vec<u64>,
     /// What is said once and kept nowhere.
     pub(super) passing: Vec<cluster::TaskState>,
+    /// What is held of queries that the scheduler adopted, not yet told.
+    pub(super) held: Vec<cluster::HeldQuery>,
     pub(super) wake: Arc<Notify>,
     superseded: CancellationToken,
 }
@@ -60,6 +62,7 @@ impl Links {
             scheduler,
             unsent,
             passing: Vec::new(),
+            held: Vec::new(),
             wake: link.wake.clone(),
             superseded: link.superseded.clone(),
         };
@@ -87,8 +90,11 @@ impl Links {
         self.entries.get_mut(&link)
     }
 
+    /// The attached schedulers, by name.
     pub(super) fn schedulers(&self) -> Vec<SchedulerId> {
-        self.current.keys().cloned().collect()
+        let mut all: Vec<_> = self.current.keys().cloned().collect();
+        all.sort();
+        all
     }
 
     pub(super) fn wake_all(&self) {

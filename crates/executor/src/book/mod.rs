@@ -89,12 +89,16 @@ impl Book {
             .filter(|(_, query, _)| self.owner(*query) == Some(&scheduler))
             .map(|(number, _, _)| number)
             .collect();
-        self.links.attach(scheduler, numbers)
+        let link = self.links.attach(scheduler, numbers);
+        self.links.wake_all();
+        link
     }
 
     pub(crate) fn detach(&mut self, link: LinkId, now: Instant) {
         if let Some(scheduler) = self.links.detach(link) {
             self.held.owner_detached(&scheduler, now);
+            // The others are told that the stream is gone: it may be all that shows a death.
+            self.links.wake_all();
         }
     }
 
@@ -160,6 +164,44 @@ impl Book {
             self.tell_new_owner(query);
         }
         Ok(())
+    }
+
+    /// Notes that the scheduler adopted a query, and what it is to be told of it: all that is held,
+    /// and the highest epoch seen. Gives the tokens of what goes if the query was planned afresh.
+    pub(crate) fn adopt(
+        &mut self,
+        link: LinkId,
+        query: QueryId,
+        epoch: Epoch,
+        afresh: bool,
+    ) -> Result<Vec<CancellationToken>, Refusal> {
+        let admitted = self.admit(link, query, epoch);
+        let dropped = match (&admitted, afresh) {
+            (Ok(()), true) => self.clear(query),
+            _ => Vec::new(),
+        };
+        let mut held = match admitted {
+            Ok(()) => self.held.of_query(query),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| cluster::HeldQuery {
+            query: query_bytes(query),
+            epoch: self.epoch(query).map_or(0, |epoch| epoch.0),
+            ..cluster::HeldQuery::default()
+        });
+        self.add_unheard(query, &mut held);
+        if let Some(link) = self.links.get_mut(link) {
+            link.held.push(held);
+            link.wake.notify_one();
+        }
+        admitted.map(|()| dropped)
+    }
+
+    /// Takes what is to be said of queries that were adopted by the scheduler of a link.
+    pub(crate) fn adopted(&mut self, link: LinkId) -> Vec<cluster::HeldQuery> {
+        let link = self.links.get_mut(link);
+        link.map(|link| std::mem::take(&mut link.held))
+            .unwrap_or_default()
     }
 
     /// A new owner is told everything: it may know nothing of what its predecessor learned.
@@ -342,14 +384,17 @@ impl Book {
     pub(crate) fn inventory(&self) -> cluster::Inventory {
         let mut inventory = self.held.inventory();
         for held in &mut inventory.queries {
-            let Ok(query) = paceline_proto::query_id(&held.query) else {
-                continue;
-            };
-            let unheard = self.outbox.attempts_of(query);
-            let unheard = unheard.filter(|id| self.held.finished_state(id).is_none());
-            held.running.extend(unheard.map(attempt_ref));
+            if let Ok(query) = paceline_proto::query_id(&held.query) {
+                self.add_unheard(query, held);
+            }
         }
         inventory
+    }
+
+    fn add_unheard(&self, query: QueryId, held: &mut cluster::HeldQuery) {
+        let unheard = self.outbox.attempts_of(query);
+        let unheard = unheard.filter(|id| self.held.finished_state(id).is_none());
+        held.running.extend(unheard.map(attempt_ref));
     }
 
     pub(crate) fn live_attempts(&self) -> usize {

@@ -291,3 +291,42 @@ fn a_second_link_to_a_scheduler_takes_the_place_of_the_first() {
     book.tell(id(0), failed());
     assert_eq!(book.outgoing(second.id, false).len(), 1);
 }
+
+#[test]
+fn an_adopter_is_told_what_is_held_and_everybody_who_is_attached() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let kept = begin(&mut book, id(0));
+    complete(&mut book, id(0), kept, true);
+    let _running = begin(&mut book, id(1));
+
+    assert!(book.adopt(b, query(), Epoch(1), false).unwrap().is_empty());
+    let told = book.adopted(b);
+    assert_eq!((told.len(), told[0].epoch), (1, 1));
+    assert_eq!((told[0].finished.len(), told[0].running.len()), (1, 1));
+    assert!(book.adopted(b).is_empty(), "said once");
+
+    let refused = book.adopt(a, query(), Epoch(0), false);
+    assert_eq!(refused.unwrap_err(), Refusal::StaleEpoch(Epoch(1)));
+    let told = book.adopted(a);
+    assert_eq!((told[0].epoch, told[0].finished.len()), (1, 0));
+
+    book.detach(a, Instant::now());
+    assert_eq!(book.attached(), [SchedulerId::new("b")]);
+}
+
+#[test]
+fn a_query_planned_afresh_leaves_nothing_of_its_former_plan() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let kept = begin(&mut book, id(0));
+    complete(&mut book, id(0), kept, true);
+    let _running = begin(&mut book, id(1));
+    let dropped = book.adopt(b, query(), Epoch(1), true).unwrap();
+    assert_eq!(dropped.len(), 1, "what runs is stopped");
+    let told = book.adopted(b);
+    assert!(told[0].finished.is_empty() && told[0].running.is_empty());
+    assert!(book.outgoing(b, true).is_empty());
+}

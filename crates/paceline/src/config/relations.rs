@@ -62,6 +62,13 @@ fn scheduler(configuration: &Configuration) -> Option<String> {
     if let Some((name, _)) = positive.iter().find(|(_, value)| value.0.is_zero()) {
         return Some(format!("scheduler.{name} must be above zero"));
     }
+    if options.takeover_after.0 < options.beat.0 * 2 {
+        return Some(format!(
+            "scheduler.takeover_after ({}) must be at least twice scheduler.beat ({}), or one late \
+             beat is taken for a death",
+            options.takeover_after, options.beat
+        ));
+    }
     if options.executor_timeout.0 < options.heartbeat.0 * 2 {
         return Some(format!(
             "scheduler.executor_timeout ({}) must be at least twice scheduler.heartbeat ({}), or \

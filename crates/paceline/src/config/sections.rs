@@ -68,6 +68,11 @@ section! {
         name: String = "scheduler".to_string(),
         /// How often a scheduler shows its peers that it is alive.
         beat: Millis = seconds(1),
+        /// For how long another scheduler may show no sign of life before its queries are taken
+        /// over. One whose process died is noticed at once, by its connections.
+        takeover_after: Millis = seconds(3),
+        /// A query that ends sooner leaves no trace in the state store.
+        linger: Millis = Millis(Duration::from_millis(50)),
         /// How often executors are expected to say that they are alive.
         heartbeat: Millis = Millis(Duration::from_millis(500)),
         /// For how long an executor may be silent before it is given up.

@@ -58,6 +58,8 @@ pub(super) fn scheduler(
         object_store: configuration.storage.options.0.clone(),
         tables: tables.collect(),
         beat: scheduler.beat.0,
+        takeover_after: scheduler.takeover_after.0,
+        linger: scheduler.linger.0,
         heartbeat: scheduler.heartbeat.0,
         executor_timeout: scheduler.executor_timeout.0,
         reattach_grace: scheduler.reattach_grace.0,

@@ -26,4 +26,4 @@ pub use error::{AppendError, JournalError};
 pub use metrics::JournalMetrics;
 pub use replay::{Journals, Replayed};
 pub use segment::entries_of;
-pub use writer::{Deferred, Journal, JournalOptions};
+pub use writer::{Deferred, Journal, JournalEnd, JournalOptions};

@@ -79,6 +79,23 @@ impl Journals {
         Ok(names)
     }
 
+    /// Every scheduler whose journal may still mean something, in order of their names.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the store cannot say.
+    pub async fn undrained(&self) -> Result<Vec<SchedulerId>, JournalError> {
+        let keys = self.store.list(&Key::new("journal"), None).await?;
+        let mut open: BTreeMap<SchedulerId, bool> = BTreeMap::new();
+        for key in &keys {
+            if let Some(scheduler) = scheduler_of(&key.to_string()) {
+                let drained = *key == drained_key(&scheduler);
+                *open.entry(scheduler).or_default() |= drained;
+            }
+        }
+        let open = open.into_iter().filter(|(_, drained)| !drained);
+        Ok(open.map(|(scheduler, _)| scheduler).collect())
+    }
+
     /// Reads a journal to its end. One that does not exist is empty.
     ///
     /// # Errors

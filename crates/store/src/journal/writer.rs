@@ -152,8 +152,23 @@ impl Journal {
 
     /// Waits until the journal is over; `None` if the writer was stopped.
     pub async fn closed(&self) -> Option<Closed> {
-        let mut closed = self.closed.clone();
-        let closed = closed.wait_for(Option::is_some).await;
+        self.ending().wait().await
+    }
+
+    /// Sees the journal's end without keeping its writer running.
+    pub fn ending(&self) -> JournalEnd {
+        JournalEnd(self.closed.clone())
+    }
+}
+
+/// The end of a journal, yet to come.
+#[derive(Debug)]
+pub struct JournalEnd(watch::Receiver<Option<Closed>>);
+
+impl JournalEnd {
+    /// Waits until the journal is over; `None` if the writer was stopped.
+    pub async fn wait(mut self) -> Option<Closed> {
+        let closed = self.0.wait_for(Option::is_some).await;
         closed.ok().and_then(|closed| closed.clone())
     }
 }

@@ -1,0 +1,80 @@
+//! Running a query afresh that was lost with its scheduler before it reached a journal.
+//!
+//! It is an adoption with nothing known but the statement, which the client's ticket brings: recorded
+//! first, claimed second, so that of two schedulers asked at once one runs it.
+
+use std::time::Duration;
+
+use paceline_frontend::Ticket;
+use paceline_model::{Epoch, ErrorClass, QueryError};
+use paceline_plan::Planned;
+use paceline_proto::state::Known;
+use tokio::time::Instant;
+
+use crate::record::QueryRecord;
+use crate::service::{Service, parameters, session};
+use crate::takeover::News;
+use crate::written;
+
+/// How long to wait for the outcome of the claim before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+impl Service {
+    /// Sees to it that somebody runs the query of a ticket at that epoch, or has begun to.
+    ///
+    /// # Errors
+    /// If the ticket does not say how, or the statement cannot be planned any more.
+    pub(crate) async fn run_afresh(&self, ticket: &Ticket, epoch: Epoch) -> Result<(), QueryError> {
+        let shared = &self.shared;
+        let Some(afresh) = &ticket.afresh else {
+            return Err(crate::peers::unknown(ticket.query));
+        };
+        let _only = shared.turns.begin(ticket.query).await;
+        if shared.driver.with_record(&ticket.query, |r| r.is_moved()) == Some(false) {
+            return Ok(());
+        }
+        let session = session(&afresh.session)?;
+        let catalog = shared.catalog.current().await?;
+        let values = parameters(afresh.parameters.as_ref())?;
+        let slots = shared.driver.slots();
+        let planned = shared
+            .planner
+            .plan(&afresh.sql, values, &session.planning, &catalog, &slots)
+            .await?;
+        let now = Instant::now().into_std();
+        let record = |schema, plan| {
+            QueryRecord::new(ticket.query, afresh.sql.clone(), schema, plan, now, now)
+        };
+        match planned {
+            Planned::Rows { schema, batches } => {
+                let answered = record(schema, None).answered(batches, now);
+                shared.driver.submit(answered, None);
+                return Ok(());
+            }
+            Planned::Change(_) => {
+                return Err(QueryError::new(
+                    ErrorClass::Bug,
+                    "a ticket names a statement that changes something: it is never repeated",
+                ));
+            }
+            Planned::Query(plan) => {
+                let limit = session.timeout.or(shared.query_timeout);
+                let schema = std::sync::Arc::clone(&plan.schema);
+                let mut record = record(schema, Some(plan)).limited(limit);
+                record.catalog = catalog.version();
+                let known = Known {
+                    statement: written::statement(&record),
+                    ..Known::default()
+                };
+                tracing::info!(query = %ticket.query, %epoch, "lost before it was journaled: run afresh");
+                let mut changes = shared.driver.newsroom.changes();
+                changes.borrow_and_update();
+                let news = News::Afresh(ticket.query, epoch, Box::new(known));
+                shared.driver.newsroom.tell(news);
+                // Whether it is won here or elsewhere, the caller looks for it again.
+                let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Queries taken over from another owner, until executors have said what they hold of them.
+//!
+//! ```text
+//!   adopt ──► every attached executor is told ──► each answers what it holds ──► the core goes on
+//!                 (from here on the former                       │
+//!                  owner is refused)          states that come meanwhile wait
+//! ```
+//!
+//! An executor that does not answer is not waited for: what it says later is compared like any
+//! inventory, and costs no more than work done twice.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use paceline_core::{AttemptState, Event, HeldQuery, KnownStage, Now};
+use paceline_model::{Epoch, ExecutorId, OutputId, QueryId, StageGraph};
+use paceline_proto::cluster::from_scheduler::Message;
+use paceline_proto::{cluster, query_bytes};
+
+use super::{Driver, State};
+use crate::record::QueryRecord;
+use crate::written::Legacy;
+
+/// How long answers are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A query between its adoption and the core.
+#[derive(Debug)]
+pub(super) struct Adopting {
+    epoch: Epoch,
+    graph: Arc<StageGraph>,
+    deadline: Option<Now>,
+    stages: Vec<KnownStage>,
+    since: Instant,
+    waiting: BTreeSet<ExecutorId>,
+    held: Vec<(ExecutorId, HeldQuery)>,
+    reports: Vec<(ExecutorId, OutputId, Epoch, AttemptState)>,
+    cancelled: bool,
+}
+
+impl Driver {
+    /// Carries on a query that is this scheduler's own at that epoch.
+    pub(crate) fn adopt(&self, query: QueryId, epoch: Epoch, mut legacy: Legacy) {
+        let stages = std::mem::take(&mut legacy.stages);
+        let graph = Arc::clone(&legacy.plan.graph);
+        let mut state = self.state.lock();
+        let deadline = self.take_in(&mut state, query, epoch, legacy);
+        state.links.broadcast(&adoption(query, epoch, false));
+        let adopting = Adopting {
+            epoch,
+            graph,
+            deadline,
+            stages,
+            since: Instant::now(),
+            waiting: state.links.open(),
+            held: Vec::new(),
+            reports: Vec::new(),
+            cancelled: false,
+        };
+        state.adopting.insert(query, adopting);
+        self.go_on_if_complete(&mut state, query);
+    }
+
+    /// Runs a query, of which nobody knows anything but its statement, anew.
+    pub(crate) fn adopt_afresh(&self, query: QueryId, epoch: Epoch, legacy: Legacy) {
+        let graph = Arc::clone(&legacy.plan.graph);
+        let mut state = self.state.lock();
+        let deadline = self.take_in(&mut state, query, epoch, legacy);
+        // Whatever executors hold of it goes before the first launch reaches them.
+        state.links.broadcast(&adoption(query, epoch, true));
+        let event = Event::Submit {
+            query,
+            graph,
+            epoch,
+            deadline,
+        };
+        self.apply_locked(&mut state, event);
+    }
+
+    fn take_in(
+        &self,
+        state: &mut State,
+        query: QueryId,
+        epoch: Epoch,
+        legacy: Legacy,
+    ) -> Option<Now> {
+        let now = Instant::now();
+        let record = QueryRecord::adopted(query, epoch, self.me(), legacy, now);
+        let age = now.saturating_duration_since(record.accepted);
+        let left = record.limit.map(|limit| limit.saturating_sub(age));
+        state.shelf.insert(record);
+        left.map(|left| self.now_after(left))
+    }
+
+    /// An executor says what it holds of queries that were adopted.
+    pub(crate) fn answered(&self, executor: &ExecutorId, answers: Vec<HeldQuery>) {
+        let mut state = self.state.lock();
+        for held in answers {
+            let query = held.query;
+            match state.adopting.get_mut(&query) {
+                Some(adopting) => {
+                    if adopting.waiting.remove(executor) {
+                        adopting.held.push((executor.clone(), held));
+                    }
+                    self.go_on_if_complete(&mut state, query);
+                }
+                None => {
+                    let executor = executor.clone();
+                    self.apply_locked(&mut state, Event::Held { executor, held });
+                }
+            }
+        }
+    }
+
+    /// Keeps a state until the core knows the query. Gives it back if the core does.
+    pub(super) fn keep_for_later(
+        &self,
+        state: &mut State,
+        executor: &ExecutorId,
+        id: OutputId,
+        epoch: Epoch,
+        reported: AttemptState,
+    ) -> Option<AttemptState> {
+        match state.adopting.get_mut(&id.query) {
+            Some(adopting) => {
+                let report = (executor.clone(), id, epoch, reported);
+                adopting.reports.push(report);
+                None
+            }
+            None => Some(reported),
+        }
+    }
+
+    /// A newly attached executor is asked as well.
+    pub(super) fn ask_of_adopted(&self, state: &mut State, executor: &ExecutorId) {
+        let mut messages = Vec::new();
+        for (query, adopting) in &mut state.adopting {
+            adopting.waiting.insert(executor.clone());
+            messages.push(adoption(*query, adopting.epoch, false));
+        }
+        for message in messages {
+            state.links.send(executor, message);
+        }
+    }
+
+    /// An executor will not answer.
+    pub(super) fn wait_no_more_for(&self, state: &mut State, executor: &ExecutorId) {
+        let waited: Vec<QueryId> = state
+            .adopting
+            .iter_mut()
+            .filter_map(|(query, adopting)| adopting.waiting.remove(executor).then_some(*query))
+            .collect();
+        for query in waited {
+            self.go_on_if_complete(state, query);
+        }
+    }
+
+    /// Goes on without the answers that do not come.
+    pub(super) fn lose_patience(&self, state: &mut State) {
+        let late: Vec<QueryId> = state
+            .adopting
+            .iter()
+            .filter(|(_, adopting)| adopting.since.elapsed() >= PATIENCE)
+            .map(|(query, _)| *query)
+            .collect();
+        for query in late {
+            tracing::warn!(%query, "adopted without the word of every executor");
+            self.go_on(state, query);
+        }
+    }
+
+    /// Cancels a query as soon as the core knows it. False if it is none of those.
+    pub(super) fn cancel_adopting(&self, state: &mut State, query: QueryId) -> bool {
+        let adopting = state.adopting.get_mut(&query);
+        adopting.map(|adopting| adopting.cancelled = true).is_some()
+    }
+
+    fn go_on_if_complete(&self, state: &mut State, query: QueryId) {
+        let adopting = state.adopting.get(&query);
+        if adopting.is_some_and(|adopting| adopting.waiting.is_empty()) {
+            self.go_on(state, query);
+        }
+    }
+
+    fn go_on(&self, state: &mut State, query: QueryId) {
+        let Some(adopting) = state.adopting.remove(&query) else {
+            return;
+        };
+        let event = Event::Adopt {
+            query,
+            graph: adopting.graph,
+            epoch: adopting.epoch,
+            deadline: adopting.deadline,
+            stages: adopting.stages,
+            held: adopting.held,
+        };
+        self.apply_locked(state, event);
+        for (executor, id, epoch, reported) in adopting.reports {
+            let event = Event::TaskReport {
+                executor,
+                id,
+                epoch,
+                state: reported,
+            };
+            self.apply_locked(state, event);
+        }
+        if adopting.cancelled {
+            self.apply_locked(state, Event::Cancel { query });
+        }
+    }
+}
+
+fn adoption(query: QueryId, epoch: Epoch, afresh: bool) -> Message {
+    Message::Adopt(cluster::Adopt {
+        queries: vec![cluster::Adoption {
+            query: query_bytes(query),
+            epoch: epoch.0,
+            afresh,
+        }],
+    })
+}

@@ -1,0 +1,114 @@
+//! What clients want to know and do: records, statuses, cancels, and how long things are kept.
+
+use std::time::Instant;
+
+use paceline_core::Event;
+use paceline_model::{QueryId, QueryStatus};
+
+use super::{Driver, State};
+use crate::record::QueryRecord;
+use crate::shelf::Due;
+use crate::written;
+
+impl Driver {
+    /// Looks at a query's record.
+    pub(crate) fn with_record<T>(
+        &self,
+        query: &QueryId,
+        look: impl FnOnce(&mut QueryRecord) -> T,
+    ) -> Option<T> {
+        self.state.lock().shelf.get_mut(query).map(look)
+    }
+
+    /// Somebody read a result to its end: it needs no owner any more, and is kept only for who asks
+    /// again soon.
+    pub(crate) fn consumed(&self, query: QueryId) {
+        let mut state = self.state.lock();
+        if let Some(record) = state.shelf.get_mut(&query)
+            && !std::mem::replace(&mut record.consumed, true)
+        {
+            let over = written::over(record);
+            self.over(query, over);
+        }
+    }
+
+    /// The status of a query that is or was driven here.
+    pub(crate) fn status(&self, query: &QueryId) -> Option<QueryStatus> {
+        let state = self.state.lock();
+        match state.shelf.get(query) {
+            Some(record) if record.is_moved() => None,
+            Some(record) => {
+                Some(record.status(&self.me(), state.core.status(*query), Instant::now()))
+            }
+            None => state.shelf.past(query).cloned(),
+        }
+    }
+
+    /// The status of every query that is or was driven here, in the order of their ids.
+    pub(crate) fn statuses(&self) -> Vec<QueryStatus> {
+        let state = self.state.lock();
+        let (me, now) = (self.me(), Instant::now());
+        let here = state.shelf.iter().filter(|record| !record.is_moved());
+        let present = here.map(|record| record.status(&me, state.core.status(record.query), now));
+        let mut all: Vec<_> = state.shelf.all_past().cloned().chain(present).collect();
+        all.sort_by_key(|status| status.query);
+        all
+    }
+
+    /// Cancels a query; false if there is none of that id that could be.
+    pub(crate) fn cancel(&self, query: QueryId) -> bool {
+        let mut state = self.state.lock();
+        let Some(record) = state.shelf.get(&query).filter(|record| !record.is_moved()) else {
+            return false;
+        };
+        if !record.state.is_final() && !self.cancel_adopting(&mut state, query) {
+            self.apply_locked(&mut state, Event::Cancel { query });
+        }
+        true
+    }
+
+    /// How many queries run, and how many wait for their turn.
+    pub(crate) fn running_and_queued(&self) -> (usize, usize) {
+        self.state.lock().core.running_and_queued()
+    }
+
+    /// Whether queries run or wait, or somebody reads a result.
+    pub(crate) fn busy(&self) -> bool {
+        let state = self.state.lock();
+        let mut records = state.shelf.iter();
+        records.any(|record| {
+            let runs = !record.state.is_final() && !record.is_moved();
+            runs || record.readers > 0
+        })
+    }
+
+    /// Drops what has been kept long enough, and cancels what nobody waits for.
+    pub(crate) fn tidy(&self) {
+        let mut state = self.state.lock();
+        self.lose_patience(&mut state);
+        for due in state.shelf.due(Instant::now()) {
+            match due {
+                Due::Abandon(query) => {
+                    tracing::info!(%query, "cancelled: nobody waits for it");
+                    self.apply_locked(&mut state, Event::Cancel { query });
+                }
+                Due::Release(query) => self.release(&mut state, query),
+            }
+        }
+    }
+
+    fn release(&self, state: &mut State, query: QueryId) {
+        let Some(record) = state.shelf.get(&query) else {
+            return;
+        };
+        if record.is_moved() {
+            state.shelf.forget(&query);
+            return;
+        }
+        let over = written::over(record);
+        let last = record.status(&self.me(), None, Instant::now());
+        state.shelf.retire(&query, last);
+        self.over(query, over);
+        self.apply_locked(state, Event::Released { query });
+    }
+}

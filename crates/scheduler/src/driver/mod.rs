@@ -1,0 +1,349 @@
+//! The core under its lock, with what its actions need.
+//!
+//! - [`adopting`]: queries taken over, until executors have said what they hold of them;
+//! - [`clients`]: records, statuses, cancels, and how long things are kept;
+//! - [`executors`]: what executors say.
+
+mod adopting;
+mod clients;
+mod executors;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use paceline_core::{Action, Core, Event, Now, Outcome};
+use paceline_model::{
+    ByteSize, Epoch, ErrorClass, QueryError, QueryId, QueryState, SchedulerId, StageProgress,
+};
+use paceline_plan::analyzed_rows;
+use paceline_proto::state::Record;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::identity::Identity;
+use crate::links::Links;
+use crate::metrics::SchedulerMetrics;
+use crate::record::QueryRecord;
+use crate::scribe::Scribe;
+use crate::shelf::{Keep, Shelf};
+use crate::takeover::{News, Newsroom};
+use crate::wire::{self, LaunchOf};
+use crate::written;
+use adopting::Adopting;
+
+/// Drives all queries of this scheduler. Shared by everything that has something to say.
+///
+/// The lock is never held across an await; everything done under it is quick.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    state: Mutex<State>,
+    started: Instant,
+    /// When the core wants to hear of time.
+    wake: watch::Sender<Option<Instant>>,
+    pub(crate) identity: Identity,
+    pub(crate) scribe: Scribe,
+    pub(crate) newsroom: Newsroom,
+    pub(crate) metrics: SchedulerMetrics,
+}
+
+struct State {
+    core: Core,
+    links: Links,
+    shelf: Shelf,
+    adopting: BTreeMap<QueryId, Adopting>,
+    inline_limit: u64,
+    linger: Duration,
+    next_link: u64,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) core: Core,
+    pub(crate) scribe: Scribe,
+    pub(crate) newsroom: Newsroom,
+    pub(crate) keep: Keep,
+    /// Results of a task up to this size come back with its final state.
+    pub(crate) inline_limit: ByteSize,
+    /// A query that ends sooner is never journaled.
+    pub(crate) linger: Duration,
+    pub(crate) metrics: SchedulerMetrics,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Driver {
+            state: Mutex::new(State {
+                core: parts.core,
+                links: Links::default(),
+                shelf: Shelf::new(parts.keep),
+                adopting: BTreeMap::new(),
+                inline_limit: parts.inline_limit.0,
+                linger: parts.linger,
+                next_link: 0,
+            }),
+            started: Instant::now(),
+            wake: watch::Sender::new(None),
+            identity: parts.identity,
+            scribe: parts.scribe,
+            newsroom: parts.newsroom,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// Who this scheduler is at present.
+    pub(crate) fn me(&self) -> SchedulerId {
+        self.identity.id()
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The core's clock, a given while from now.
+    pub(crate) fn now_after(&self, delay: Duration) -> Now {
+        Now(self.started.elapsed()).after(delay)
+    }
+
+    /// Tells the core of an event and does what it wants.
+    pub(crate) fn apply(&self, event: Event) {
+        let mut state = self.state.lock();
+        self.apply_locked(&mut state, event);
+    }
+
+    fn apply_locked(&self, state: &mut State, event: Event) {
+        let actions = state.core.handle(event, Now(self.started.elapsed()));
+        for action in actions {
+            self.perform(state, action);
+        }
+        self.metrics.observe(&state.core, state.links.len());
+    }
+
+    fn perform(&self, state: &mut State, action: Action) {
+        match &action {
+            Action::StageFormed {
+                query,
+                stage,
+                tasks,
+            } => self.note(state, *query, written::stage_formed(*query, *stage, tasks)),
+            Action::StageFinished {
+                query,
+                stage,
+                outputs,
+            } => self.note(
+                state,
+                *query,
+                written::stage_finished(*query, *stage, outputs),
+            ),
+            Action::Settled {
+                query,
+                outcome,
+                stages,
+            } => self.settle(state, *query, outcome, stages.clone()),
+            Action::ResultChanged {
+                query,
+                result,
+                restart,
+            } => {
+                if let Some(record) = state.shelf.get_mut(query) {
+                    record.settle_result(result, *restart, Instant::now());
+                }
+            }
+            Action::ResultGone { query, error } => {
+                if let Some(record) = state.shelf.get_mut(query) {
+                    let ended = record.state;
+                    record.settle_failed(ended, error.clone(), Instant::now());
+                }
+            }
+            Action::Launch {
+                executor,
+                query,
+                epoch,
+                stage,
+                tasks,
+                inputs,
+            } => {
+                let with_plan = state.links.needs_plan(executor, *query, *stage);
+                let record = state.shelf.get(query);
+                let Some(plan) = record.and_then(|record| record.plan.as_ref()) else {
+                    return;
+                };
+                let Some(of) = plan.graph.stage(*stage) else {
+                    return;
+                };
+                let is_root = of.id == plan.graph.root().id;
+                let launch = LaunchOf {
+                    query: *query,
+                    epoch: *epoch,
+                    stage: of,
+                    with_plan,
+                    inline_limit: if is_root { state.inline_limit } else { 0 },
+                    settings: &plan.settings.0,
+                };
+                let message = wire::launch(&launch, tasks, inputs);
+                state.links.send(executor, message);
+            }
+            Action::EndQuery {
+                executor, query, ..
+            } => {
+                state.links.forget_query(executor, *query);
+                if let Some(message) = wire::command(&action) {
+                    state.links.send(executor, message);
+                }
+            }
+            Action::CancelAttempts { executor, .. } | Action::ReleaseOutputs { executor, .. } => {
+                if let Some(message) = wire::command(&action) {
+                    state.links.send(executor, message);
+                }
+            }
+            Action::WakeAt(at) => {
+                self.wake.send_replace(Some(self.started + at.0));
+            }
+        }
+    }
+
+    /// Notes a step of a query down. While the query is young the note waits with its first one.
+    fn note(&self, state: &State, query: QueryId, record: Record) {
+        if let Some(known) = state.shelf.get(&query) {
+            let linger = known.linger_until.saturating_duration_since(Instant::now());
+            self.scribe.step(query, record, linger);
+        }
+    }
+
+    fn settle(
+        &self,
+        state: &mut State,
+        query: QueryId,
+        outcome: &Outcome,
+        stages: Vec<StageProgress>,
+    ) {
+        let now = Instant::now();
+        let Some(record) = state.shelf.get_mut(&query) else {
+            return;
+        };
+        record.stages = stages;
+        let mut explained = false;
+        match outcome {
+            Outcome::Finished { result } => match &record.plan {
+                Some(plan) if plan.analyze => {
+                    let operators = record.operators.by_stage(plan.graph.len());
+                    let rows = analyzed_rows(&plan.graph, &record.stages, &operators);
+                    record.settle_rows(vec![rows], now);
+                    explained = true;
+                }
+                _ => record.settle_result(result, false, now),
+            },
+            Outcome::Failed(error) if error.class == ErrorClass::Fenced => {
+                // An executor obeys a later owner. Who waits here waits for that one.
+                record.move_away();
+                self.newsroom.tell(News::Doubt);
+                return;
+            }
+            Outcome::Failed(error) => {
+                record.settle_failed(QueryState::Failed, error.clone(), now);
+            }
+            Outcome::Cancelled => {
+                let error = QueryError::new(
+                    ErrorClass::Cancelled,
+                    format!("query {query} was cancelled"),
+                );
+                record.settle_failed(QueryState::Cancelled, error, now);
+            }
+        }
+        self.metrics
+            .query_ended(record.state, now.saturating_duration_since(record.accepted));
+        if record.state == QueryState::Finished {
+            self.scribe.settled(query);
+        } else {
+            let over = written::over(record);
+            self.over(query, over);
+        }
+        if explained {
+            // What executors hold of it is not what was asked for.
+            self.apply_locked(state, Event::Released { query });
+        }
+    }
+
+    /// A query needs no owner any more.
+    fn over(&self, query: QueryId, record: Record) {
+        self.scribe.over(query, record);
+        self.newsroom.tell(News::Over { query });
+    }
+
+    /// Starts a query. Its record is there before anything of it can happen, and goes into the
+    /// journal in its own time.
+    pub(crate) fn submit(&self, mut record: QueryRecord, deadline: Option<Now>) {
+        let mut state = self.state.lock();
+        let query = record.query;
+        record.linger_until = Instant::now() + state.linger;
+        let graph = record.plan.as_ref().map(|plan| Arc::clone(&plan.graph));
+        if !record.submitted
+            && let Some(statement) = written::statement(&record)
+        {
+            let accepted = written::accepted(query, statement);
+            self.scribe.step(query, accepted, state.linger);
+        }
+        state.shelf.insert(record);
+        if let Some(graph) = graph {
+            let event = Event::Submit {
+                query,
+                graph,
+                epoch: Epoch::default(),
+                deadline,
+            };
+            self.apply_locked(&mut state, event);
+        }
+    }
+
+    /// This scheduler owns nothing any more. Every stream to executors ends; who waits for a query is
+    /// sent to its next owner. Whoever attaches next meets the id that `identity` gives by then.
+    pub(crate) fn fence(&self, renew: impl FnOnce(&Identity)) {
+        let mut state = self.state.lock();
+        state.core.fence();
+        state.links = Links::default();
+        state.adopting.clear();
+        for record in state.shelf.iter_mut() {
+            record.move_away();
+        }
+        renew(&self.identity);
+        self.wake.send_replace(None);
+        self.metrics.observe(&state.core, 0);
+    }
+
+    /// Sends the core its ticks, for as long as it is polled.
+    pub(crate) async fn keep_time(&self) {
+        let mut wake = self.wake.subscribe();
+        loop {
+            let at = *wake.borrow_and_update();
+            // Cancel safety: both branches hold nothing; a change that is missed here is seen by
+            // the borrow above.
+            tokio::select! {
+                changed = wake.changed() => if changed.is_err() { return },
+                () = sleep_until(at) => {
+                    self.wake.send_if_modified(|due| {
+                        let fired = *due == at;
+                        if fired { *due = None; }
+                        fired
+                    });
+                    self.apply(Event::Tick);
+                }
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

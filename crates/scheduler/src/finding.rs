@@ -1,0 +1,168 @@
+//! Finding the owner of a query that is not driven here, while owners may be dying.
+//!
+//! ```text
+//!   driven here? ── no ──► does a peer know it? ── no ──► the claims: who owned it last?
+//!        ▲                                                        │
+//!        │                              it is being taken over ◄──┤──► no journal holds it:
+//!        └──── when something changes ◄────────┘                       it may be run afresh
+//! ```
+//!
+//! Only the last step asks the store, and only for a query whose owner does not answer.
+
+use std::time::Duration;
+
+use paceline_model::{Epoch, ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_proto::cluster::forward_request::Operation;
+use paceline_proto::cluster::forward_response::Answer;
+use paceline_store::{JournalError, StoreError};
+
+use crate::peers::unknown;
+use crate::scheduler::Shared;
+use crate::takeover::News;
+
+/// How long to wait for news before looking again: a peer may answer by then that did not before.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How often somebody who claimed a query may not know it yet. A claim is won a moment before its
+/// query is there.
+const GRACE_LOOKS: u32 = 10;
+
+/// Where a query is.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Here.
+    Here,
+    /// Its owner answered.
+    Answer(Answer),
+    /// No journal holds it. At this epoch it could be run afresh.
+    Lost(Epoch),
+}
+
+/// What the store says of a query that nobody knows.
+enum Standing {
+    /// Somebody will drive it.
+    Coming,
+    /// Somebody claimed it a moment ago, and is alive.
+    Claimed,
+    /// Whoever drove it is alive, and does not know it any more.
+    Nowhere,
+    /// No journal holds it.
+    Lost(Epoch),
+}
+
+/// Asks a query's owner, whoever that is by then. `first` is who accepted it, if that is known.
+///
+/// # Errors
+/// What the owner says; or that nobody knows the query.
+pub(crate) async fn ask(
+    shared: &Shared,
+    query: QueryId,
+    first: Option<&SchedulerId>,
+    operation: &Operation,
+) -> Result<Found, QueryError> {
+    let mut changes = shared.driver.newsroom.changes();
+    let mut grace = GRACE_LOOKS;
+    loop {
+        changes.borrow_and_update();
+        let here = shared
+            .driver
+            .with_record(&query, |record| !record.is_moved());
+        if here == Some(true) {
+            return Ok(Found::Here);
+        }
+        let asked = shared.peers.ask_all(shared, query, first, operation).await;
+        if let Some(answer) = asked.answer {
+            return answer.map(Found::Answer);
+        }
+        let standing = standing(shared, query, first, &asked.silent).await;
+        match standing.map_err(error)? {
+            Standing::Coming => {}
+            Standing::Claimed if grace > 0 => grace -= 1,
+            Standing::Claimed | Standing::Nowhere => return Err(unknown(query)),
+            Standing::Lost(epoch) => return Ok(Found::Lost(epoch)),
+        }
+        // Cancel safety: a change that is missed here is looked at anyway.
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = shared.stop.cancelled() => return Err(leaving()),
+        }
+    }
+}
+
+async fn standing(
+    shared: &Shared,
+    query: QueryId,
+    first: Option<&SchedulerId>,
+    silent: &[SchedulerId],
+) -> Result<Standing, JournalError> {
+    let (holder, epoch) = holder(shared, query, first).await?;
+    let Some(holder) = holder else {
+        return held_by_any(shared, query).await;
+    };
+    if holder == shared.driver.me() || !shared.membership.is_gone(&holder) {
+        return Ok(match (silent.contains(&holder), epoch) {
+            // Its journal decides, once it is sealed.
+            (true, _) => Standing::Coming,
+            (false, Epoch(0)) => Standing::Nowhere,
+            (false, _) => Standing::Claimed,
+        });
+    }
+    let replayed = shared.journaling.journals.replay(&holder).await?;
+    if replayed.sealed_by().is_none() && !replayed.drained {
+        if !shared.membership.knows(&holder) {
+            shared.driver.newsroom.tell(News::Seal(holder));
+        }
+        return Ok(Standing::Coming);
+    }
+    match replayed.book.held(query) {
+        Some(_) => Ok(Standing::Coming),
+        None => Ok(Standing::Lost(epoch.next())),
+    }
+}
+
+/// Who owned the query last, and at which epoch.
+async fn holder(
+    shared: &Shared,
+    query: QueryId,
+    first: Option<&SchedulerId>,
+) -> Result<(Option<SchedulerId>, Epoch), StoreError> {
+    let claims = &shared.journaling.claims;
+    let (mut holder, mut epoch) = (first.cloned(), Epoch(0));
+    while let Some(next) = claims.adopter(query, epoch.next()).await? {
+        holder = Some(next);
+        epoch = epoch.next();
+    }
+    if holder.is_none() {
+        holder = claims.submitter(query).await?;
+    }
+    Ok((holder, epoch))
+}
+
+/// Looks through the journals of all schedulers that are gone.
+async fn held_by_any(shared: &Shared, query: QueryId) -> Result<Standing, JournalError> {
+    let journals = &shared.journaling.journals;
+    for journal in journals.undrained().await? {
+        if journal == shared.driver.me() || !shared.membership.is_gone(&journal) {
+            continue;
+        }
+        if journals.replay(&journal).await?.book.held(query).is_some() {
+            return Ok(Standing::Coming);
+        }
+    }
+    Ok(Standing::Nowhere)
+}
+
+fn error(error: JournalError) -> QueryError {
+    QueryError::new(
+        error.class(),
+        format!("cannot find out who drives the query: {error}"),
+    )
+}
+
+fn leaving() -> QueryError {
+    QueryError::new(
+        ErrorClass::Unavailable,
+        "this scheduler is shutting down: ask another one",
+    )
+}

@@ -1,0 +1,55 @@
+//! What it takes to write, read and take over journals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline_core::ownership::SuspicionOptions;
+use paceline_model::SchedulerId;
+use paceline_store::{Claims, Journal, JournalOptions, Journals};
+
+use crate::scheduler::Shared;
+use crate::takeover::News;
+
+/// The journals and claims of the cluster, and how patient to be with them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Journaling {
+    pub(crate) journals: Journals,
+    pub(crate) claims: Claims,
+    pub(crate) options: JournalOptions,
+    pub(crate) suspicion: SuspicionOptions,
+    /// How long a query of a sealed journal is left to each scheduler that goes before this one.
+    pub(crate) patience: Duration,
+}
+
+impl Journaling {
+    /// Opens the journal of a new id.
+    pub(crate) fn open(&self, id: SchedulerId) -> Journal {
+        Journal::begin(id, self.journals.clone(), self.options)
+    }
+
+    /// Opens the journal of a new id, whose end will be news.
+    pub(crate) fn begin(&self, shared: &Arc<Shared>, id: SchedulerId) -> Journal {
+        let journal = self.open(id);
+        self.watch(shared, &journal);
+        journal
+    }
+
+    /// Makes news of a journal's end.
+    pub(crate) fn watch(&self, shared: &Arc<Shared>, journal: &Journal) {
+        let (shared, journal) = (Arc::clone(shared), journal.clone());
+        let stop = shared.stop.clone();
+        shared.tasks.clone().spawn(async move {
+            let id = journal.scheduler().clone();
+            let ended = journal.ending();
+            drop(journal);
+            // Cancel safety: nothing is held; a stopping scheduler is not fenced any more.
+            let why = tokio::select! {
+                why = ended.wait() => why,
+                () = stop.cancelled() => return,
+            };
+            if let Some(why) = why {
+                shared.driver.newsroom.tell(News::Closed(id, why));
+            }
+        });
+    }
+}

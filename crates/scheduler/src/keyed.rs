@@ -1,0 +1,169 @@
+//! Statements that a client gave a name of its own: whichever schedulers it sends one to, and however
+//! often, they are one query.
+//!
+//! The query's id is made from the name, so every scheduler knows which query is meant. It is in the
+//! journal before anything else, then claimed: who loses the claim drops its copy and points to the
+//! winner.
+
+use paceline_frontend::{Statement, Submitted};
+use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_proto::cluster;
+use paceline_proto::cluster::forward_request::Operation;
+use paceline_proto::cluster::forward_response::Answer;
+use sha2::{Digest, Sha256};
+use uuid::Builder;
+
+use crate::finding::{self, Found};
+use crate::handover;
+use crate::record::QueryRecord;
+use crate::service::Service;
+use crate::written;
+
+/// Goes before every name that an id is made from. Part of the protocol: all schedulers must make the
+/// same id of a name.
+const NAMES: &[u8] = b"paceline.query.v1:";
+
+/// What a statement is to be made durable under.
+#[derive(Debug, Clone)]
+pub(crate) struct Durable {
+    pub(crate) query: QueryId,
+    /// The client's own name for it, if it gave one.
+    pub(crate) key: Option<String>,
+}
+
+/// The query that a name stands for.
+pub(crate) fn named(key: &str) -> QueryId {
+    let digest = Sha256::new()
+        .chain_update(NAMES)
+        .chain_update(key)
+        .finalize();
+    let mut bytes = [0; 16];
+    bytes
+        .iter_mut()
+        .zip(digest.as_slice())
+        .for_each(|(to, from)| *to = *from);
+    QueryId(Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+impl Service {
+    /// The one query that a name stands for, started unless it was.
+    ///
+    /// # Errors
+    /// What is wrong with the statement, or that the name stands for another one.
+    pub(crate) async fn once(
+        &self,
+        key: &str,
+        request: &Statement,
+    ) -> Result<Submitted, QueryError> {
+        let query = named(key);
+        let _turn = self.shared.turns.begin(query).await;
+        if let Some((submitted, sql)) = self.attach(query, None).await? {
+            return same(submitted, &sql, request);
+        }
+        let key = Some(key.to_string());
+        self.accept(request, Some(Durable { query, key })).await
+    }
+
+    /// What a client gets to hold of a query that is known somewhere.
+    async fn attach(
+        &self,
+        query: QueryId,
+        first: Option<&SchedulerId>,
+    ) -> Result<Option<(Submitted, String)>, QueryError> {
+        let shared = &self.shared;
+        let ask = Operation::Ticket(cluster::Empty {});
+        loop {
+            if let Some(Some(attached)) = shared.driver.with_record(&query, handover::attach) {
+                return Ok(Some(attached));
+            }
+            match finding::ask(shared, query, first, &ask).await {
+                Ok(Found::Here) => {}
+                Ok(Found::Answer(Answer::Submitted(submitted))) => {
+                    return handover::from_wire(submitted).map(Some);
+                }
+                Ok(Found::Answer(_)) => return Err(crate::peers::unknown(query)),
+                Ok(Found::Lost(_)) => return Err(gone()),
+                Err(error) if error.class == ErrorClass::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes down a query that its client may rely on. If the same was accepted elsewhere before,
+    /// that one is returned.
+    ///
+    /// # Errors
+    /// If it is not known to be durable; then asking again with the same name is right.
+    pub(crate) async fn make_durable(
+        &self,
+        record: &mut QueryRecord,
+        durable: Durable,
+    ) -> Result<Option<Submitted>, QueryError> {
+        let shared = &self.shared;
+        record.submitted = true;
+        record.idempotency_key = durable.key;
+        let Some(statement) = written::statement(record) else {
+            return Ok(None);
+        };
+        let (query, me) = (record.query, shared.driver.me());
+        let accepted = written::accepted(query, statement);
+        let written = shared.driver.scribe.durable(query, accepted).await;
+        written.map_err(|e| doubtful(&e.to_string()))?;
+        let claimed = shared.journaling.claims.submit(query, &me).await;
+        let by = claimed.map_err(|e| doubtful(&e.to_string()))?;
+        if by == me {
+            return Ok(None);
+        }
+        shared.driver.scribe.forget(query);
+        match self.attach(query, Some(&by)).await? {
+            Some((submitted, sql)) if sql == record.sql => Ok(Some(submitted)),
+            Some(_) => Err(other_statement()),
+            None => Err(gone()),
+        }
+    }
+}
+
+fn same(submitted: Submitted, sql: &str, request: &Statement) -> Result<Submitted, QueryError> {
+    if sql == request.sql {
+        Ok(submitted)
+    } else {
+        Err(other_statement())
+    }
+}
+
+fn other_statement() -> QueryError {
+    QueryError::new(
+        ErrorClass::User,
+        "this Idempotency-Key was used with another statement: use a new one",
+    )
+}
+
+fn gone() -> QueryError {
+    QueryError::new(
+        ErrorClass::User,
+        "this Idempotency-Key was used for a query that has ended and whose result is gone: use a \
+         new one",
+    )
+}
+
+fn doubtful(problem: &str) -> QueryError {
+    QueryError::new(
+        ErrorClass::Unavailable,
+        format!(
+            "the statement may be accepted or not ({problem}): send it again, with the same \
+             Idempotency-Key"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_name_stands_for_is_frozen() {
+        let id = named("nightly-report").to_string();
+        assert_eq!(id, "b568f07a-2d94-83db-9dbb-a8f676b11a37");
+        assert_ne!(named("a"), named("b"));
+    }
+}

@@ -1,0 +1,268 @@
+//! What of each query goes into the journal, and when.
+//!
+//! ```text
+//!   accepted ──► waits for the linger ──► in the journal ──► stages formed, finished ──► over
+//!                     │
+//!                     └─ ended before: withdrawn, and nothing of it is ever written
+//! ```
+//!
+//! A query starts without waiting for its record: what the journal does not have yet is lost with the
+//! scheduler, and run afresh for the client that asks again. Only what a client was promised is waited
+//! for ([`Scribe::durable`]).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use paceline_model::QueryId;
+use paceline_proto::state::Record;
+use paceline_store::{AppendError, Deferred, Journal};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long the record of a query's end may wait for others to go with: nobody waits for it.
+const END_LINGER: Duration = Duration::from_secs(1);
+
+/// Records after which the journal is made short again.
+const COMPACT_AFTER: usize = 1024;
+
+type Told = oneshot::Sender<Result<(), AppendError>>;
+
+/// Something to note down.
+#[derive(Debug)]
+enum Note {
+    /// A step of a query, worth a segment of its own after `linger`.
+    Step {
+        query: QueryId,
+        record: Box<Record>,
+        linger: Duration,
+    },
+    /// A record that somebody waits for.
+    Durable {
+        query: QueryId,
+        record: Box<Record>,
+        told: Told,
+    },
+    /// The query has its outcome: if nothing of it was written, nothing needs to be.
+    Settled { query: QueryId },
+    /// Nobody needs the query any more.
+    Over { query: QueryId, record: Box<Record> },
+    /// The query turned out to be somebody else's.
+    Forget { query: QueryId },
+    /// Everything that waits is to be written now.
+    Flush { told: Told },
+    /// From now on this journal is written.
+    Begin { journal: Journal },
+}
+
+/// Notes things down, in the order in which they are told. Cheap to clone.
+///
+/// Telling never waits, because it happens under the driver's lock. What is under way is bounded by
+/// the queries that run.
+#[derive(Debug, Clone)]
+pub(crate) struct Scribe {
+    notes: mpsc::UnboundedSender<Note>,
+}
+
+/// What was written of a query so far.
+#[derive(Debug)]
+enum Written {
+    /// Perhaps nothing: these may still be withdrawn.
+    Perhaps(Vec<Deferred>),
+    /// Something.
+    Something,
+    /// Nothing, and nothing will be.
+    Nothing,
+}
+
+impl Scribe {
+    /// A scribe and the task that writes; it runs until the last scribe is gone.
+    pub(crate) fn new(journal: Journal) -> (Self, impl Future<Output = ()> + Send) {
+        let (notes, inbox) = mpsc::unbounded_channel();
+        let desk = Desk {
+            journal,
+            queries: HashMap::new(),
+            since_compact: 0,
+        };
+        (Scribe { notes }, desk.run(inbox))
+    }
+
+    // The task ends with the scheduler; what is told after that is told to nobody.
+    fn tell(&self, note: Note) {
+        let _ = self.notes.send(note);
+    }
+
+    /// A step of a query.
+    pub(crate) fn step(&self, query: QueryId, record: Record, linger: Duration) {
+        let record = Box::new(record);
+        self.tell(Note::Step {
+            query,
+            record,
+            linger,
+        });
+    }
+
+    /// Writes a record and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`AppendError`] if it is not known to be.
+    pub(crate) async fn durable(&self, query: QueryId, record: Record) -> Result<(), AppendError> {
+        let (told, durable) = oneshot::channel();
+        let record = Box::new(record);
+        self.tell(Note::Durable {
+            query,
+            record,
+            told,
+        });
+        durable.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// The query has its outcome.
+    pub(crate) fn settled(&self, query: QueryId) {
+        self.tell(Note::Settled { query });
+    }
+
+    /// Nobody needs the query any more; `record` says how it ended.
+    pub(crate) fn over(&self, query: QueryId, record: Record) {
+        let record = Box::new(record);
+        self.tell(Note::Over { query, record });
+    }
+
+    /// The query turned out to be somebody else's.
+    pub(crate) fn forget(&self, query: QueryId) {
+        self.tell(Note::Forget { query });
+    }
+
+    /// Writes everything that waits.
+    ///
+    /// # Errors
+    /// [`AppendError`] if it is not known to be durable.
+    pub(crate) async fn flush(&self) -> Result<(), AppendError> {
+        let (told, durable) = oneshot::channel();
+        self.tell(Note::Flush { told });
+        durable.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// Writes into another journal from now on; what the former one held is not carried over.
+    pub(crate) fn begin(&self, journal: Journal) {
+        self.tell(Note::Begin { journal });
+    }
+}
+
+struct Desk {
+    journal: Journal,
+    queries: HashMap<QueryId, Written>,
+    since_compact: usize,
+}
+
+impl Desk {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Note>) {
+        while let Some(note) = inbox.recv().await {
+            self.note(note).await;
+            if self.since_compact >= COMPACT_AFTER {
+                self.since_compact = 0;
+                self.compact(None);
+            }
+        }
+    }
+
+    async fn note(&mut self, note: Note) {
+        match note {
+            Note::Step {
+                query,
+                record,
+                linger,
+            } => self.step(query, *record, linger).await,
+            Note::Durable {
+                query,
+                record,
+                told,
+            } => {
+                self.queries.insert(query, Written::Something);
+                self.since_compact += 1;
+                let deferred = self.journal.defer(*record, Duration::ZERO).await;
+                tokio::spawn(async move {
+                    let durable = match deferred {
+                        Ok(deferred) => deferred.durable().await.map(drop),
+                        Err(error) => Err(error),
+                    };
+                    // Who asked may be gone.
+                    let _ = told.send(durable);
+                });
+            }
+            Note::Settled { query } => self.settled(query).await,
+            Note::Over { query, record } => {
+                let written = match self.queries.remove(&query) {
+                    None | Some(Written::Nothing) => false,
+                    Some(Written::Perhaps(all)) => !Deferred::withdraw(all).await,
+                    Some(Written::Something) => true,
+                };
+                if written {
+                    self.append(*record, END_LINGER).await;
+                }
+            }
+            Note::Forget { query } => {
+                self.queries.remove(&query);
+                // A journal that is over has no snapshots to leave it out of.
+                let _ = self.journal.forget(query).await;
+            }
+            Note::Flush { told } => self.compact(Some(told)),
+            Note::Begin { journal } => {
+                self.journal = journal;
+                self.queries.clear();
+                self.since_compact = 0;
+            }
+        }
+    }
+
+    async fn step(&mut self, query: QueryId, record: Record, linger: Duration) {
+        match self.queries.get(&query) {
+            Some(Written::Nothing) => return,
+            Some(Written::Perhaps(_)) if linger.is_zero() => {
+                self.queries.insert(query, Written::Something);
+            }
+            Some(_) => {}
+            None => {
+                self.queries.insert(query, Written::Perhaps(Vec::new()));
+            }
+        }
+        self.since_compact += 1;
+        // A closed journal writes nothing any more; whoever must know learns it from the journal.
+        let Ok(deferred) = self.journal.defer(record, linger).await else {
+            return;
+        };
+        if let Some(Written::Perhaps(all)) = self.queries.get_mut(&query) {
+            all.push(deferred);
+        }
+    }
+
+    async fn settled(&mut self, query: QueryId) {
+        let Some(Written::Perhaps(all)) = self.queries.get_mut(&query) else {
+            return;
+        };
+        let withdrawn = Deferred::withdraw(std::mem::take(all)).await;
+        let written = match withdrawn {
+            true => Written::Nothing,
+            false => Written::Something,
+        };
+        self.queries.insert(query, written);
+    }
+
+    async fn append(&mut self, record: Record, linger: Duration) {
+        self.since_compact += 1;
+        // See `step`.
+        let _ = self.journal.defer(record, linger).await;
+    }
+
+    /// Makes the journal short; the snapshot takes everything along that waits.
+    fn compact(&self, told: Option<Told>) {
+        let journal = self.journal.clone();
+        tokio::spawn(async move {
+            let compacted = journal.compact().await;
+            if let Ok(Err(error)) = &compacted {
+                tracing::warn!(%error, "segments that a snapshot stands for could not be removed");
+            }
+            if let Some(told) = told {
+                let _ = told.send(compacted.map(drop));
+            }
+        });
+    }
+}

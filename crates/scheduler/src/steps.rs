@@ -1,0 +1,136 @@
+//! The steps of a takeover that ask the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline_core::ownership::Step;
+use paceline_model::{Epoch, QueryId, SchedulerId};
+use paceline_proto::state::Record;
+use paceline_store::{JournalError, Journals, Replayed};
+
+use crate::journaling::Journaling;
+use crate::scheduler::Shared;
+
+/// After a failure of the store. Nobody can take over while it is away, so nobody is overtaken.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Stepped {
+    /// It is done.
+    Done,
+    /// The claim names this scheduler, or nobody.
+    Claimed(Option<SchedulerId>),
+    /// The store did not answer, or the own journal is over.
+    Failed,
+}
+
+/// Takes a step. `record` is what an adoption writes.
+pub(crate) async fn take(
+    shared: &Shared,
+    journaling: &Journaling,
+    step: &Step,
+    record: Option<Record>,
+) -> Stepped {
+    let claims = &journaling.claims;
+    let me = shared.driver.me();
+    let ended = match step {
+        Step::ReadClaim { query, epoch } => {
+            let by = claims.adopter(*query, *epoch).await;
+            by.map(Stepped::Claimed).map_err(|e| e.to_string())
+        }
+        Step::Claim { query, epoch } => {
+            let by = claims.adopt(*query, *epoch, &me).await;
+            by.map(|by| Stepped::Claimed(Some(by)))
+                .map_err(|e| e.to_string())
+        }
+        Step::Adopt { query, .. } => match record {
+            Some(record) => {
+                let durable = shared.driver.scribe.durable(*query, record).await;
+                durable.map(|()| Stepped::Done).map_err(|e| e.to_string())
+            }
+            None => Err("there is nothing to adopt".to_string()),
+        },
+        Step::Drain { journal } => drain(shared, journaling, journal, &me).await,
+    };
+    match ended {
+        Ok(stepped) => stepped,
+        Err(error) => {
+            tracing::warn!(
+                ?step,
+                error,
+                "a step of a takeover failed; it is taken again"
+            );
+            tokio::time::sleep(PAUSE).await;
+            Stepped::Failed
+        }
+    }
+}
+
+/// Seals a journal. What it holds of submitted statements that others had accepted before is left out:
+/// see [`crate::keyed`].
+pub(crate) async fn seal(
+    journaling: &Journaling,
+    journal: &SchedulerId,
+    by: &SchedulerId,
+) -> Result<Replayed, JournalError> {
+    let mut sealed = journaling.journals.seal(journal, by).await?;
+    let submitted = sealed.book.queries().filter(|(_, held)| {
+        let statement = held.known.statement.as_ref();
+        held.epoch == Epoch(0) && statement.is_some_and(|statement| statement.submitted)
+    });
+    let submitted: Vec<QueryId> = submitted.map(|(query, _)| query).collect();
+    for query in submitted {
+        // The claim that its scheduler may not have come to make.
+        let accepted_by = journaling.claims.submit(query, journal).await?;
+        if accepted_by != *journal {
+            sealed.book.drop_query(query);
+        }
+    }
+    Ok(sealed)
+}
+
+/// Marks a journal as drained, and takes away what it held and its scheduler's beacon.
+async fn drain(
+    shared: &Shared,
+    journaling: &Journaling,
+    journal: &SchedulerId,
+    me: &SchedulerId,
+) -> Result<Stepped, String> {
+    let journals = &journaling.journals;
+    let marked = journals.mark_drained(journal, me).await;
+    marked.map_err(|e| e.to_string())?;
+    // Nothing depends on these being gone; who meets them later passes over them.
+    if let Err(error) = journals.remove_segments(journal).await {
+        tracing::warn!(%journal, %error, "segments of a drained journal could not be removed");
+    }
+    shared.membership.remove_beacon(journal).await;
+    Ok(Stepped::Done)
+}
+
+/// Journals that are not drained, and whose scheduler has no beacon or stood where this one stands:
+/// nobody writes them any more.
+pub(crate) async fn ownerless(shared: &Shared, journals: &Journals) -> Vec<SchedulerId> {
+    let all = loop {
+        match journals.undrained().await {
+            Ok(all) => break all,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for journals yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    };
+    let me = shared.driver.me();
+    all.into_iter()
+        .filter(|journal| *journal != me && !shared.membership.may_live(journal))
+        .collect()
+}
+
+/// Does the work unless the scheduler stops first.
+pub(crate) async fn until_stopped(shared: Arc<Shared>, work: impl Future<Output = ()>) {
+    // Cancel safety: a step that was not finished is for whoever seals this scheduler's journal.
+    tokio::select! {
+        () = work => {}
+        () = shared.stop.cancelled() => {}
+    }
+}

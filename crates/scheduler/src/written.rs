@@ -1,0 +1,202 @@
+//! Between what a scheduler knows of a query and what its journal says.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::SchemaRef;
+use paceline_core::{KnownOutput, KnownStage, KnownTask, StageOutputs};
+use paceline_model::{
+    Attempt, Epoch, ExecutorId, OutputSummary, PartitionRange, QueryId, QueryState, StageId,
+};
+use paceline_plan::{QueryPlan, SessionSettings};
+use paceline_proto::state::record::Record as Kind;
+use paceline_proto::state::{self, Known, Record, Statement};
+use paceline_proto::{Malformed, graph_from_wire, graph_to_wire, query_bytes};
+
+use crate::record::QueryRecord;
+
+fn record(kind: Kind) -> Record {
+    Record { record: Some(kind) }
+}
+
+/// What a query is, as an adopter needs it. None for what the scheduler answers itself.
+pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
+    let plan = of.plan.as_ref()?;
+    Some(Statement {
+        sql: of.sql.clone(),
+        session: plan.settings.0.clone().into_iter().collect(),
+        catalog_version: of.catalog.0,
+        graph: Some(graph_to_wire(&plan.graph)),
+        submitted: of.submitted,
+        idempotency_key: of.idempotency_key.clone().unwrap_or_default(),
+        timeout_millis: of.limit.map_or(0, millis),
+        result_schema: paceline_plan::schema_to_ipc(&of.schema).into(),
+        analyze: plan.analyze,
+        accepted_unix_millis: of.accepted_unix_millis,
+    })
+}
+
+/// The journal's scheduler drives a new query.
+pub(crate) fn accepted(query: QueryId, statement: Statement) -> Record {
+    record(Kind::Accepted(state::Accepted {
+        query: query_bytes(query),
+        statement: Some(statement),
+    }))
+}
+
+/// The journal's scheduler means to drive a query that somebody else drove.
+pub(crate) fn adopted(query: QueryId, epoch: Epoch, known: Known) -> Record {
+    record(Kind::Adopted(state::Adopted {
+        query: query_bytes(query),
+        epoch: epoch.0,
+        known: Some(known),
+    }))
+}
+
+/// A stage was divided into tasks.
+pub(crate) fn stage_formed(query: QueryId, stage: StageId, tasks: &[PartitionRange]) -> Record {
+    let tasks = tasks.iter().map(|range| state::PartitionRange {
+        first: range.first,
+        count: range.count,
+    });
+    record(Kind::StageFormed(state::StageFormed {
+        query: query_bytes(query),
+        stage: stage.0,
+        tasks: tasks.collect(),
+    }))
+}
+
+/// All tasks of a stage left their outputs.
+pub(crate) fn stage_finished(query: QueryId, stage: StageId, outputs: &StageOutputs) -> Record {
+    let each = outputs.locations.iter().zip(&outputs.summaries);
+    let outputs = each.map(|(location, summary)| state::TaskOutput {
+        attempt: location.attempt.0,
+        executor: location.executor.to_string(),
+        address: location.address.clone(),
+        rows: summary.rows,
+        bytes: summary.bytes,
+        partition_bytes: summary.partition_bytes.clone(),
+        disk_bytes: summary.disk_bytes,
+    });
+    record(Kind::StageFinished(state::StageFinished {
+        query: query_bytes(query),
+        stage: stage.0,
+        outputs: outputs.collect(),
+    }))
+}
+
+/// A query is over.
+pub(crate) fn over(of: &QueryRecord) -> Record {
+    let error = of.error.as_ref();
+    record(Kind::Finished(state::Finished {
+        query: query_bytes(of.query),
+        epoch: of.epoch.0,
+        state: if of.state.is_final() {
+            of.state.as_str().to_string()
+        } else {
+            QueryState::Cancelled.as_str().to_string()
+        },
+        error_class: error.map_or(String::new(), |e| e.class.as_str().to_string()),
+        error_message: error.map_or(String::new(), |e| e.message.clone()),
+    }))
+}
+
+/// A query as its former owner's journal leaves it.
+#[derive(Debug, Clone)]
+pub(crate) struct Legacy {
+    pub(crate) sql: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) plan: QueryPlan,
+    pub(crate) catalog: u64,
+    pub(crate) submitted: bool,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) accepted_unix_millis: u64,
+    pub(crate) stages: Vec<KnownStage>,
+}
+
+/// Reads what a journal knows of a query.
+///
+/// # Errors
+/// [`Malformed`] if it is no query that this version can carry on.
+pub(crate) fn legacy(known: Known) -> Result<Legacy, Malformed> {
+    let stages = stages(&known);
+    let statement = known
+        .statement
+        .ok_or_else(|| Malformed::missing("statement"))?;
+    let graph = statement.graph.ok_or_else(|| Malformed::missing("graph"))?;
+    let schema =
+        paceline_plan::schema_from_ipc(&statement.result_schema).map_err(|e| Malformed {
+            field: "result_schema",
+            problem: e.to_string(),
+        })?;
+    Ok(Legacy {
+        sql: statement.sql,
+        plan: QueryPlan {
+            graph: Arc::new(graph_from_wire(graph)?),
+            schema: Arc::clone(&schema),
+            settings: SessionSettings(statement.session.into_iter().collect()),
+            analyze: statement.analyze,
+        },
+        schema,
+        catalog: statement.catalog_version,
+        submitted: statement.submitted,
+        idempotency_key: Some(statement.idempotency_key).filter(|key| !key.is_empty()),
+        limit: match statement.timeout_millis {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        },
+        accepted_unix_millis: statement.accepted_unix_millis,
+        stages,
+    })
+}
+
+fn stages(known: &Known) -> Vec<KnownStage> {
+    let formed = known.formed.iter().map(|formed| {
+        let finished = known.finished.iter().find(|f| f.stage == formed.stage);
+        let outputs = finished.map_or(&[][..], |f| &f.outputs);
+        // Outputs of another division than this one are of no use.
+        let fits = outputs.len() == formed.tasks.len();
+        let tasks = formed
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(nth, range)| KnownTask {
+                partitions: PartitionRange::new(range.first, range.count),
+                output: outputs.get(nth).filter(|_| fits).map(known_output),
+            });
+        KnownStage {
+            stage: StageId(formed.stage),
+            tasks: tasks.collect(),
+        }
+    });
+    formed.collect()
+}
+
+fn known_output(output: &state::TaskOutput) -> KnownOutput {
+    KnownOutput {
+        attempt: Attempt(output.attempt),
+        executor: ExecutorId::new(output.executor.as_str()),
+        summary: OutputSummary {
+            rows: output.rows,
+            bytes: output.bytes,
+            partition_bytes: output.partition_bytes.clone(),
+            disk_bytes: output.disk_bytes,
+        },
+    }
+}
+
+/// This moment, for people and deadlines.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only shown to people, and used for deadlines that an adopter cannot know otherwise"
+)]
+pub(crate) fn unix_millis() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
