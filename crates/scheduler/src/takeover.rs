@@ -49,8 +49,10 @@ pub(crate) enum News {
         /// The query.
         query: QueryId,
     },
-    /// An executor refused a command of this scheduler: its journal may be sealed.
+    /// An executor has seen a later owner of a query of this scheduler: its journal may be sealed.
     Doubt,
+    /// The own journal was written to, so it is open.
+    Trust,
     /// This scheduler's journal is over.
     Closed(SchedulerId, Closed),
 }
@@ -168,6 +170,7 @@ impl Takeover {
                 }
             }
             News::Doubt => self.doubt(),
+            News::Trust => self.doubting = false,
             News::Closed(journal, why) => self.closed(&journal, &why),
         }
     }
@@ -413,10 +416,12 @@ impl Takeover {
         if std::mem::replace(&mut self.doubting, true) {
             return;
         }
-        let scribe = self.shared.driver.scribe.clone();
+        let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
             // If it is over, the journal itself says so.
-            let _ = scribe.flush().await;
+            if shared.driver.scribe.flush().await.is_ok() {
+                shared.driver.newsroom.tell(News::Trust);
+            }
         });
     }
 

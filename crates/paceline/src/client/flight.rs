@@ -17,7 +17,7 @@ pub struct Flight {
 }
 
 /// A statement that was accepted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Started {
     /// The query, if the server names it.
     pub query: Option<QueryId>,

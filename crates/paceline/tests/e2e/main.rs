@@ -17,5 +17,6 @@ mod python;
 mod servers;
 mod support;
 mod tables;
+mod takeover;
 mod tpcds;
 mod tpch;

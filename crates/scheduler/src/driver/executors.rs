@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use paceline_core::ownership::Evidence;
 use paceline_core::{AttemptState, Event};
-use paceline_model::{Epoch, ExecutorId, SchedulerId};
+use paceline_model::{Epoch, ExecutorId, QueryId, SchedulerId};
 use paceline_proto::cluster;
 
-use super::Driver;
+use super::{Driver, State};
 use crate::links::{Link, LinkId};
 use crate::takeover::News;
 use crate::wire::Report;
@@ -64,6 +64,9 @@ impl Driver {
         state.next_link += 1;
         let id = LinkId(state.next_link);
         let executor = ExecutorId::new(hello.executor.as_str());
+        for held in &held {
+            self.doubt_if_overtaken(&state, held.query, held.epoch);
+        }
         let link = Link::new(id, outgoing, &hello, Instant::now());
         state.links.insert(executor.clone(), link);
         let event = Event::ExecutorAttached {
@@ -134,6 +137,7 @@ impl Driver {
     ) {
         let mut state = self.state.lock();
         self.metrics.reported(&report);
+        self.doubt_if_overtaken(&state, id.query, epoch);
         if let AttemptState::Failed(_) = &report.state {
             // One reason to fail is that it did not have the plan; it is sent again.
             state.links.forget_plan(executor, id.query, id.stage);
@@ -155,6 +159,15 @@ impl Driver {
             state: reported,
         };
         self.apply_locked(&mut state, event);
+    }
+
+    /// An executor that has seen a later owner of a query than this one obeys that one: this
+    /// scheduler's journal may be sealed.
+    fn doubt_if_overtaken(&self, state: &State, query: QueryId, seen: Epoch) {
+        let record = state.shelf.get(&query).filter(|record| !record.is_moved());
+        if record.is_some_and(|record| record.epoch < seen) {
+            self.newsroom.tell(News::Doubt);
+        }
     }
 
     /// Acknowledges states to the executor that reported them.

@@ -1,0 +1,389 @@
+//! Schedulers die, freeze and leave; queries go on.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use paceline::client::{Answer, Flight, Started};
+use paceline_frontend::QueryReport;
+use paceline_model::QueryId;
+use paceline_testkit::Role;
+
+use crate::support::{Running, SLOW, check, flags, reference, until};
+
+/// Something is finished and something is not, and the query is so old that it is in the journal.
+fn midway(report: &QueryReport) -> bool {
+    report.elapsed_seconds > 0.5 && report.stages.iter().any(|stage| stage.done > 0)
+}
+
+/// Starts a statement at a scheduler and waits until it has come so far.
+async fn begin(
+    running: &Running,
+    scheduler: usize,
+    reached: impl Fn(&QueryReport) -> bool,
+) -> (Started, QueryId) {
+    let mut flight = running.flight(scheduler).await;
+    let started = flight.start(SLOW).await.unwrap();
+    let query = started.query.unwrap();
+    let http = running.http(scheduler);
+    until("the query comes so far", || async {
+        let report = http.query(query).await.unwrap();
+        assert!(!report.state.is_final(), "it ended too soon: {report:?}");
+        reached(&report).then_some(())
+    })
+    .await;
+    (started, query)
+}
+
+/// Asks a scheduler for the result of what was started anywhere.
+async fn ask(running: &Running, scheduler: usize, started: &Started) -> Result<Answer, String> {
+    let mut flight = running.flight(scheduler).await;
+    let answer = flight.finish(started.clone()).await;
+    answer.map_err(|error| error.to_string())
+}
+
+async fn metric(running: &Running, scheduler: usize, name: &str) -> f64 {
+    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
+    Running::metric(address, name).await
+}
+
+/// One of a metric's labelled values.
+async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
+    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
+    let text = crate::support::text_of(&format!("http://{address}/metrics")).await;
+    text.lines()
+        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Everything below a folder of the state, by path.
+fn state(running: &Running, folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut pending = vec![running.directory.path().join("state").join(folder)];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                _ => files.push(entry.path()),
+            }
+        }
+    }
+    files
+}
+
+/// Segments of journals that still mean something.
+fn live_segments(running: &Running) -> Vec<PathBuf> {
+    let mut segments = state(running, "journal");
+    let drained: Vec<_> = segments
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|name| name == "drained"))
+        .filter_map(|path| path.parent().map(PathBuf::from))
+        .collect();
+    segments.retain(|path| !drained.iter().any(|journal| path.starts_with(journal)));
+    segments
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_killed_midway_loses_nothing() {
+    let mut running = Running::with_tpch().await;
+    let (started, query) = begin(&running, 0, midway).await;
+    let before = running.http(0).query(query).await.unwrap();
+    assert_eq!(before.epoch.0, 0);
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+
+    let answer = ask(&running, 1, &started).await.unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
+    let report = running.http(1).query(query).await.unwrap();
+    assert_eq!(report.epoch.0, 1, "{report:?}");
+    assert_ne!(report.owner, before.owner);
+    let name = "paceline_task_attempts_total";
+    let launched = labelled(&running, 1, name, "launched").await;
+    let tasks: u32 = report.stages.iter().map(|stage| stage.tasks).sum();
+    let done: u32 = before.stages.iter().map(|stage| stage.done).sum();
+    assert!(
+        launched <= f64::from(tasks - done),
+        "{done} of {tasks} tasks were done before, and {launched} were run after"
+    );
+    let seals = labelled(&running, 1, "paceline_journal_seals_total", "won").await;
+    assert_eq!(seals, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_at_any_scheduler_gets_the_answer_of_the_same_query() {
+    let mut running = Running::start_with(|plan| plan.schedulers = 3).await;
+    running.create_tpch().await;
+    let (started, query) = begin(&running, 0, midway).await;
+    // One waits through another scheduler already when the owner dies.
+    let waiting = tokio::spawn({
+        let mut flight = running.flight(2).await;
+        let started = started.clone();
+        async move { flight.finish(started).await.map_err(|e| e.to_string()) }
+    });
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    let answers = [
+        ask(&running, 1, &started).await,
+        ask(&running, 2, &started).await,
+        waiting.await.unwrap(),
+    ];
+    let reference = reference().await;
+    for answer in answers {
+        check(&reference, SLOW, &answer.unwrap()).await.unwrap();
+    }
+    let reports = [
+        running.http(1).query(query).await.unwrap(),
+        running.http(2).query(query).await.unwrap(),
+    ];
+    assert_eq!(reports[0].owner, reports[1].owner, "{reports:?}");
+    let mut adopted = 0.0;
+    for scheduler in [1, 2] {
+        let name = "paceline_queries_total";
+        adopted += labelled(&running, scheduler, name, "adopted").await;
+    }
+    assert_eq!(adopted, 1.0, "one scheduler and no other one adopted it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_journal_held_is_run_afresh_once() {
+    let mut running = Running::start_with(|plan| {
+        plan.schedulers = 3;
+        plan.scheduler_flags
+            .extend(flags(&["--scheduler-linger", "600s"]));
+    })
+    .await;
+    running.create_tpch().await;
+    let (started, query) = begin(&running, 0, midway).await;
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    let (one, other) = tokio::join!(ask(&running, 1, &started), ask(&running, 2, &started));
+    let reference = reference().await;
+    for answer in [one, other] {
+        check(&reference, SLOW, &answer.unwrap()).await.unwrap();
+    }
+    let owners = state(&running, "owners");
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    let report = running.http(1).query(query).await.unwrap();
+    assert_eq!(report.epoch.0, 1, "{report:?}");
+    let finished = labelled(&running, 1, "paceline_queries_total", "finished").await
+        + labelled(&running, 2, "paceline_queries_total", "finished").await;
+    assert_eq!(finished, 1.0, "it was run once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
+    let mut running = Running::with_tpch().await;
+    let id = running.http(0).status().await.unwrap().scheduler;
+    let (started, query) = begin(&running, 0, midway).await;
+    let waiting = tokio::spawn({
+        let mut flight = running.flight(0).await;
+        let started = started.clone();
+        async move { flight.finish(started).await.map_err(|e| e.to_string()) }
+    });
+    let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
+    frozen.process().unwrap().freeze().unwrap();
+    let answer = ask(&running, 1, &started).await.unwrap();
+    let reference = reference().await;
+    check(&reference, SLOW, &answer).await.unwrap();
+    assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
+
+    let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
+    thawed.process().unwrap().thaw().unwrap();
+    let answer = waiting.await.unwrap().unwrap();
+    check(&reference, SLOW, &answer).await.unwrap();
+    let http = running.http(0);
+    until("it goes on under another id", || async {
+        (http.status().await.unwrap().scheduler != id).then_some(())
+    })
+    .await;
+    assert_eq!(metric(&running, 0, "paceline_fenced_total").await, 1.0);
+    running.cluster.ready().await.unwrap();
+    let again = running.flight(0).await.run(SLOW).await.unwrap();
+    check(&reference, SLOW, &again).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_under_load_fails_no_query() {
+    let mut running = Running::with_tpch().await;
+    let reference = reference().await;
+    let addresses: Vec<String> = running
+        .cluster
+        .schedulers()
+        .iter()
+        .map(|node| node.announced().flight.clone())
+        .collect();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let load = tokio::spawn(load(addresses, stop.clone()));
+    for scheduler in 0..2 {
+        let (started, query) = begin(&running, scheduler, midway).await;
+        running
+            .cluster
+            .stop(Role::Scheduler, scheduler)
+            .await
+            .unwrap();
+        let other = 1 - scheduler;
+        let answer = ask(&running, other, &started).await.unwrap();
+        check(&reference, SLOW, &answer).await.unwrap();
+        let report = running.http(other).query(query).await.unwrap();
+        assert_eq!(report.epoch.0, 1, "it was handed over: {report:?}");
+        running
+            .cluster
+            .restart(Role::Scheduler, scheduler)
+            .await
+            .unwrap();
+        running.cluster.ready().await.unwrap();
+    }
+    stop.cancel();
+    let (answers, failures) = load.await.unwrap();
+    assert!(answers > 20, "only {answers} answers");
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// Asks small questions of all schedulers in turn, as a client does that tries the next address when
+/// one does not answer. What was accepted is asked for again with the same ticket.
+async fn load(
+    addresses: Vec<String>,
+    stop: tokio_util::sync::CancellationToken,
+) -> (usize, Vec<String>) {
+    let sql = "select n_regionkey, count(*) as n from nation group by n_regionkey order by 1";
+    let (mut answers, mut failures, mut turn) = (0, Vec::new(), 0);
+    while !stop.is_cancelled() {
+        let mut started = None;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            turn += 1;
+            let address = &addresses[turn % addresses.len()];
+            let problem = match once(address, sql, &mut started).await {
+                Ok(rows) if rows == 5 => {
+                    answers += 1;
+                    break;
+                }
+                Ok(rows) => format!("{rows} rows"),
+                Err(error) => error,
+            };
+            if Instant::now() > deadline || !worth_retrying(&problem) {
+                failures.push(problem);
+                break;
+            }
+        }
+    }
+    (answers, failures)
+}
+
+async fn once(address: &str, sql: &str, started: &mut Option<Started>) -> Result<usize, String> {
+    let mut flight = Flight::connect(address).await.map_err(|e| e.to_string())?;
+    if started.is_none() {
+        *started = Some(flight.start(sql).await.map_err(|e| e.to_string())?);
+    }
+    let Some(started) = started.clone() else {
+        return Err("nothing was started".to_string());
+    };
+    let answer = flight.finish(started).await.map_err(|e| e.to_string())?;
+    Ok(answer.rows())
+}
+
+/// What a process that is not there, or ends, makes a client see; anything else is a failed query.
+fn worth_retrying(problem: &str) -> bool {
+    [
+        "reach",
+        "connect",
+        "transport",
+        "broken",
+        "h2",
+        "unavailable",
+        "shutting down",
+    ]
+    .iter()
+    .any(|word| problem.to_lowercase().contains(word))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_queries_leave_no_trace_in_the_store() {
+    let running = Running::with_tpch().await;
+    let mut flight = running.flight(0).await;
+    let sql = "select count(*) as n from region";
+    flight.run(sql).await.unwrap();
+    let begun = Instant::now();
+    let before = metric(&running, 0, "paceline_store_requests_total").await;
+    for _ in 0..200 {
+        assert_eq!(flight.run(sql).await.unwrap().rows(), 1);
+    }
+    let asked = metric(&running, 0, "paceline_store_requests_total").await - before;
+    // Beacons are written and read meanwhile: a few requests each second.
+    let beats = begun.elapsed().as_secs_f64() + 1.0;
+    assert!(before > 0.0, "there is no such metric");
+    assert!(
+        asked <= beats * 10.0,
+        "{asked} requests within {beats} beats"
+    );
+    assert_eq!(live_segments(&running), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
+    let mut running = Running::with_tpch().await;
+    let dead = running.http(0).status().await.unwrap().scheduler;
+    let (started, _) = begin(&running, 0, midway).await;
+    assert!(!live_segments(&running).is_empty());
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    ask(&running, 1, &started).await.unwrap();
+    let journal = running.directory.path().join("state/journal");
+    until("the journal is drained", || async {
+        journal
+            .join(dead.as_str())
+            .join("drained")
+            .exists()
+            .then_some(())
+    })
+    .await;
+    until("the beacon is gone", || async {
+        let members = state(&running, "members");
+        (members.len() == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
+    let mut running = Running::with_tpch().await;
+    let client = reqwest::Client::new();
+    let post = |scheduler: usize, address: String, sql: &'static str| {
+        let client = client.clone();
+        async move {
+            let sent = client
+                .post(format!("http://{address}/v1/sql"))
+                .header("content-type", "text/plain")
+                .header("accept", "application/json")
+                .header("idempotency-key", "the one and only")
+                .body(sql)
+                .send()
+                .await;
+            match sent {
+                Ok(answer) => Ok((answer.status(), answer.text().await.unwrap_or_default())),
+                Err(error) => Err(format!("scheduler {scheduler}: {error}")),
+            }
+        }
+    };
+    let address = |running: &Running, scheduler: usize| {
+        running.cluster.schedulers()[scheduler]
+            .announced()
+            .http
+            .clone()
+    };
+    let first = tokio::spawn(post(0, address(&running, 0), SLOW));
+    let http = running.http(0);
+    let query = until("it runs", || async {
+        let queries = http.queries().await.unwrap();
+        let mut mine = queries.iter().filter(|report| report.sql == SLOW);
+        mine.find(|report| midway(report))
+            .map(|report| report.query_id)
+    })
+    .await;
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    assert!(first.await.unwrap().is_err(), "its scheduler is gone");
+    let (status, text) = post(1, address(&running, 1), SLOW).await.unwrap();
+    assert!(status.is_success(), "{text}");
+    let report = running.http(1).query(query).await.unwrap();
+    assert_eq!(report.epoch.0, 1, "the same query: {report:?}");
+    let (status, again) = post(1, address(&running, 1), SLOW).await.unwrap();
+    assert!(status.is_success() && again == text, "{again}");
+    let (status, text) = post(1, address(&running, 1), "select 1").await.unwrap();
+    assert!(status.is_client_error(), "{status} {text}");
+}
