@@ -86,10 +86,10 @@ pub(crate) fn connect(
                     "the directory cannot be made ({e}); choose one that this user may write to"
                 ))
             })?;
-            let store = LocalFileSystem::new_with_prefix(path);
-            Ok(Arc::new(
-                store.map_err(|e| location.unusable(e.to_string()))?,
-            ))
+            let store = LocalFileSystem::new_with_prefix(path)
+                .map_err(|e| location.unusable(e.to_string()))?;
+            // Other stores have no folders but those that something is in, and so has this one.
+            Ok(Arc::new(store.with_automatic_cleanup(true)))
         }
         Kind::S3 => {
             let builder = AmazonS3Builder::new()

@@ -27,6 +27,11 @@ impl Key {
         self.child(&format!("{number:020}"))
     }
 
+    /// The last segment.
+    pub fn name(&self) -> Option<&str> {
+        self.0.filename()
+    }
+
     /// The last segment, as a number that [`numbered`](Self::numbered) wrote.
     pub fn number(&self) -> Option<u64> {
         let name = self.0.filename()?;

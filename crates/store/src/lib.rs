@@ -6,6 +6,7 @@
 //!   {root}/members/{scheduler}  Members           beacons, rewritten by their own scheduler
 //!   {root}/journal/{scheduler}  Journal           segments, create-only; see the module `journal`
 //!   {root}/owners, queries      Claims            who adopted what, how it ended
+//!   {root}/results/{query}      Results           durable results; see the module `results`
 //!   {root}/probe/…              probe             scratch, removed again
 //!        │
 //!   StateStore      create (won, exists, or an error that says it is unknown), get, list, put, delete
@@ -28,8 +29,10 @@
 //! - No secret is printed, by an error or by `Debug`.
 //!
 //! Entry types: [`StateLocation`] → [`StateStore`] → [`probe()`], [`ClusterIdentity`],
-//! [`CatalogLog`], [`Members`] and [`Liveness`], [`Journal`], [`Journals`] and [`Claims`].
+//! [`CatalogLog`], [`Members`] and [`Liveness`], [`Journal`], [`Journals`] and [`Claims`],
+//! [`Results`].
 
+mod base64_text;
 mod catalog;
 mod cluster;
 mod connect;
@@ -38,12 +41,14 @@ mod error;
 mod frame;
 mod journal;
 mod key;
+mod listing;
 mod location;
 mod members;
 mod metrics;
 mod probe;
 mod record;
 mod request;
+mod results;
 mod scrub;
 mod state;
 
@@ -64,4 +69,7 @@ pub use members::{Addresses, Beacon, Liveness, Members, Roster, Verdict};
 pub use metrics::StoreMetrics;
 pub use probe::{ProbeError, probe};
 pub use request::Limits;
+pub use results::{
+    ResultError, ResultIndex, ResultManifest, ResultPart, ResultReader, ResultWriter, Results,
+};
 pub use state::StateStore;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::time::Instant;
@@ -101,39 +100,6 @@ impl StateStore {
         }
     }
 
-    /// The keys below a prefix, ascending, each once; with `after`, only those above it.
-    ///
-    /// A listing may lag behind creates. Whoever needs the newest goes on with
-    /// [`get`](Self::get) from where the listing ends.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store does not answer with a whole listing.
-    pub async fn list(&self, prefix: &Key, after: Option<&Key>) -> Result<Vec<Key>, StoreError> {
-        let inner = &*self.inner;
-        let folder = prefix.under(&inner.root);
-        let offset = after.map(|key| key.under(&inner.root));
-        let call = || async {
-            let found = match &offset {
-                Some(offset) => inner.objects.list_with_offset(Some(&folder), offset),
-                None => inner.objects.list(Some(&folder)),
-            };
-            found.try_collect::<Vec<_>>().await
-        };
-        let found = self
-            .repeat(Operation::List, prefix, self.deadline(), call)
-            .await?
-            .unwrap_or_default();
-        let mut keys: Vec<Key> = found
-            .iter()
-            .filter_map(|object| Key::relative(&object.location, &inner.root))
-            .filter(|key| after.is_none_or(|after| key > after))
-            .collect();
-        // Neither order nor uniqueness holds on every store.
-        keys.sort();
-        keys.dedup();
-        Ok(keys)
-    }
-
     /// Writes an object over whatever is there. For beacons alone: of two writes nobody can say
     /// which one stays.
     ///
@@ -197,7 +163,7 @@ impl StateStore {
 
     /// Repeats a request that may be repeated, until it succeeds, is refused, or time is up.
     /// `None` means that the object does not exist.
-    async fn repeat<T, F>(
+    pub(crate) async fn repeat<T, F>(
         &self,
         operation: Operation,
         key: &Key,

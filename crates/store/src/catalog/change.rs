@@ -128,7 +128,7 @@ pub struct ExternalTable {
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     /// The columns, partition columns last, as the schema message of an Arrow IPC stream.
-    #[serde(with = "base64_text")]
+    #[serde(with = "crate::base64_text")]
     pub arrow_schema: Bytes,
     /// The columns that are in the names of directories and not in the files.
     #[serde(default)]
@@ -160,23 +160,4 @@ pub struct View {
     pub name: String,
     /// The statement that created it, from which it is planned anew each time.
     pub sql: String,
-}
-
-mod base64_text {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
-        let text = String::deserialize(from)?;
-        STANDARD
-            .decode(text)
-            .map(Bytes::from)
-            .map_err(D::Error::custom)
-    }
 }

@@ -10,6 +10,7 @@ mod lying;
 mod ministack;
 mod open;
 mod places;
+mod results;
 mod shared;
 
 use places::Place;
@@ -35,6 +36,7 @@ async fn suite(place: &Place) {
     shared::creates_once(&place.fresh()).await;
     shared::reads_and_removes(&place.fresh()).await;
     shared::lists_in_order(&place.fresh()).await;
+    shared::lists_folders(&place.fresh()).await;
     shared::carries_large_objects(&place.fresh()).await;
     shared::lets_one_racer_win(&place.fresh()).await;
     shared::passes_the_probe(&place.fresh()).await;
@@ -53,4 +55,9 @@ async fn suite(place: &Place) {
     journal::goes_once_it_is_drained(&place.fresh()).await;
     journal::claims_have_one_winner(&place.fresh()).await;
     journal::appends_survive_every_fault(&place.fresh()).await;
+    results::are_whole_or_not_there(&place.fresh()).await;
+    results::of_two_owners_never_mix(&place.fresh()).await;
+    results::an_owner_may_begin_again(&place.fresh()).await;
+    results::go_without_leaving_anything(&place.fresh()).await;
+    results::survive_every_fault(&place.fresh()).await;
 }

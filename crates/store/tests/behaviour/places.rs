@@ -39,7 +39,9 @@ impl Place {
 
     pub(crate) fn directory() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let objects = LocalFileSystem::new_with_prefix(directory.path()).unwrap();
+        let objects = LocalFileSystem::new_with_prefix(directory.path())
+            .unwrap()
+            .with_automatic_cleanup(true);
         Place {
             _directory: Some(directory),
             ..Place::new("directory", Arc::new(objects))

@@ -68,6 +68,23 @@ pub(crate) async fn lists_in_order(room: &Room) {
     assert_eq!(state.list(&folder, Some(&keys[5])).await, Ok(vec![]));
 }
 
+pub(crate) async fn lists_folders(room: &Room) {
+    let state = room.open();
+    let top = Key::new("results");
+    assert_eq!(state.folders(&top).await, Ok(vec![]));
+    let (a, b) = (top.child("a"), top.child("b/c"));
+    for key in [a.child("x"), a.numbered(1).child("y"), b.child("z")] {
+        state.create(&key, b"").await.unwrap();
+    }
+    // An object is no folder, and no folder is empty.
+    state.create(&top.child("object"), b"").await.unwrap();
+    assert_eq!(state.folders(&top).await, Ok(vec![a, b.clone()]));
+    for key in state.list(&top.child("a"), None).await.unwrap() {
+        state.delete(&key).await.unwrap();
+    }
+    assert_eq!(state.folders(&top).await, Ok(vec![b]));
+}
+
 pub(crate) async fn carries_large_objects(room: &Room) {
     let state = room.open();
     let payload: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();

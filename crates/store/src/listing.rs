@@ -1,0 +1,64 @@
+//! What is there: keys below a prefix, and the folders right below it.
+
+use futures::TryStreamExt;
+
+use crate::request::Operation;
+use crate::{Key, StateStore, StoreError};
+
+impl StateStore {
+    /// The keys below a prefix, ascending, each once; with `after`, only those above it.
+    ///
+    /// A listing may lag behind creates. Whoever needs the newest goes on with
+    /// [`get`](Self::get) from where the listing ends.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store does not answer with a whole listing.
+    pub async fn list(&self, prefix: &Key, after: Option<&Key>) -> Result<Vec<Key>, StoreError> {
+        let inner = &*self.inner;
+        let folder = prefix.under(&inner.root);
+        let offset = after.map(|key| key.under(&inner.root));
+        let call = || async {
+            let found = match &offset {
+                Some(offset) => inner.objects.list_with_offset(Some(&folder), offset),
+                None => inner.objects.list(Some(&folder)),
+            };
+            found.try_collect::<Vec<_>>().await
+        };
+        let found = self
+            .repeat(Operation::List, prefix, self.deadline(), call)
+            .await?
+            .unwrap_or_default();
+        let mut keys: Vec<Key> = found
+            .iter()
+            .filter_map(|object| Key::relative(&object.location, &inner.root))
+            .filter(|key| after.is_none_or(|after| key > after))
+            .collect();
+        // Neither order nor uniqueness holds on every store.
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
+    }
+
+    /// The folders right below a prefix, ascending, each once: those that hold an object, however
+    /// deep. As with [`list`](Self::list) it may lag behind creates.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store does not answer with a whole listing.
+    pub async fn folders(&self, prefix: &Key) -> Result<Vec<Key>, StoreError> {
+        let inner = &*self.inner;
+        let folder = prefix.under(&inner.root);
+        let call = || inner.objects.list_with_delimiter(Some(&folder));
+        let found = self
+            .repeat(Operation::List, prefix, self.deadline(), call)
+            .await?;
+        let prefixes = found.map(|found| found.common_prefixes);
+        let mut keys: Vec<Key> = prefixes
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|path| Key::relative(path, &inner.root))
+            .collect();
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
+    }
+}
