@@ -28,6 +28,7 @@ pub(crate) fn grpc_code(class: ErrorClass) -> Code {
     match class {
         ErrorClass::User => Code::InvalidArgument,
         ErrorClass::NotFound => Code::NotFound,
+        ErrorClass::Conflict => Code::AlreadyExists,
         ErrorClass::Cancelled => Code::Cancelled,
         ErrorClass::DeadlineExceeded => Code::DeadlineExceeded,
         ErrorClass::Resource => Code::ResourceExhausted,
@@ -44,6 +45,7 @@ pub(crate) fn http_code(class: ErrorClass) -> StatusCode {
     match class {
         ErrorClass::User => StatusCode::BAD_REQUEST,
         ErrorClass::NotFound => StatusCode::NOT_FOUND,
+        ErrorClass::Conflict => StatusCode::CONFLICT,
         // There is no registered code for it; this is what nginx and the gRPC gateways use.
         ErrorClass::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::CONFLICT),
         ErrorClass::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -167,9 +169,10 @@ fn lost_output(details: LostDetails) -> LostOutput {
 
 fn nearest_class(code: Code) -> ErrorClass {
     match code {
-        Code::InvalidArgument | Code::OutOfRange | Code::AlreadyExists => ErrorClass::User,
+        Code::InvalidArgument | Code::OutOfRange => ErrorClass::User,
         Code::Unauthenticated | Code::PermissionDenied => ErrorClass::User,
         Code::NotFound => ErrorClass::NotFound,
+        Code::AlreadyExists => ErrorClass::Conflict,
         Code::Cancelled => ErrorClass::Cancelled,
         Code::DeadlineExceeded => ErrorClass::DeadlineExceeded,
         Code::ResourceExhausted => ErrorClass::Resource,

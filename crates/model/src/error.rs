@@ -14,6 +14,9 @@ pub enum ErrorClass {
     User,
     /// The named thing does not exist (a query id, a table that a ticket speaks of).
     NotFound,
+    /// It contradicts what is there: a key that stands for another statement, a result that is not
+    /// complete yet. The message says which.
+    Conflict,
     /// The caller asked for it to stop.
     Cancelled,
     /// The query's own deadline passed.
@@ -36,9 +39,10 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, for tests that must cover them all.
-    pub const ALL: [ErrorClass; 11] = [
+    pub const ALL: [ErrorClass; 12] = [
         ErrorClass::User,
         ErrorClass::NotFound,
+        ErrorClass::Conflict,
         ErrorClass::Cancelled,
         ErrorClass::DeadlineExceeded,
         ErrorClass::Retryable,
@@ -63,6 +67,7 @@ impl ErrorClass {
         match self {
             ErrorClass::User => "user",
             ErrorClass::NotFound => "not_found",
+            ErrorClass::Conflict => "conflict",
             ErrorClass::Cancelled => "cancelled",
             ErrorClass::DeadlineExceeded => "deadline_exceeded",
             ErrorClass::Retryable => "retryable",

@@ -138,6 +138,7 @@ async fn every_error_has_its_code_and_says_what_is_wrong() {
             let expected = match class {
                 ErrorClass::User => 400,
                 ErrorClass::NotFound => 404,
+                ErrorClass::Conflict => 409,
                 ErrorClass::Cancelled => 499,
                 ErrorClass::DeadlineExceeded => 504,
                 ErrorClass::Resource => 429,
