@@ -1,9 +1,9 @@
 //! The doors of a scheduler: Flight SQL and HTTP, over one trait that the scheduler implements.
 //!
 //! ```text
-//!   ADBC, pyarrow ──► Flight SQL :50051 ─┐                        ┌─ submit, describe
-//!                                        ├─► trait QueryService ──┼─ results, cancel, status
-//!   curl, browsers ─► HTTP       :8090  ─┘    (the scheduler)     └─ cluster, readiness
+//!   ADBC, pyarrow ──► Flight SQL :50051 ─┐                        ┌─ submit, describe, results
+//!                                        ├─► trait QueryService ──┼─ enqueue, stored result, list
+//!   curl, browsers ─► HTTP       :8090  ─┘    (the scheduler)     └─ status, cancel, cluster
 //! ```
 //!
 //! This crate owns the protocols: how a statement arrives, how a result leaves, what an error looks
@@ -23,6 +23,7 @@
 mod cluster;
 mod flight;
 mod http;
+mod listing;
 mod metrics;
 mod parameters;
 mod pieces;
@@ -30,13 +31,18 @@ mod server;
 mod service;
 mod session;
 mod status;
+mod stored;
+mod submission;
 mod ticket;
 
 pub use cluster::{ClusterStatus, ExecutorStatus, Readiness, SchedulerStatus};
 pub use flight::{FlightOptions, serve_flight};
 pub use http::{ErrorReport, HttpOptions, QueryReport, serve_http};
+pub use listing::{QueryFilter, QueryPage};
 pub use metrics::FrontendMetrics;
 pub use service::{Description, Origin, QueryService, ResultStream, Statement, Submitted};
 pub use session::SessionSettings;
 pub use status::{from_status, to_status};
+pub use stored::StoredResult;
+pub use submission::Submission;
 pub use ticket::{Afresh, Ticket};

@@ -7,7 +7,10 @@ use futures::stream::BoxStream;
 use paceline_model::{QueryError, QueryId, QueryStatus};
 
 use crate::cluster::{ClusterStatus, Readiness};
+use crate::listing::{QueryFilter, QueryPage};
 use crate::session::SessionSettings;
+use crate::stored::StoredResult;
+use crate::submission::Submission;
 use crate::ticket::Ticket;
 
 /// The engine, as both protocols see it. Every scheduler answers for every query: what it does not
@@ -58,8 +61,31 @@ pub trait QueryService: Send + Sync + 'static {
     /// [`NotFound`](paceline_model::ErrorClass::NotFound) if nobody knows the query.
     async fn status(&self, query: QueryId) -> Result<QueryStatus, QueryError>;
 
-    /// The queries that are running or have ended lately, the latest first.
-    async fn queries(&self) -> Vec<QueryStatus>;
+    /// Accepts a query that runs by itself, whoever goes away, and whose result is kept. Returns once
+    /// that is durable, which may be before anything of it ran.
+    ///
+    /// A repeated `idempotency_key` with the same statement returns the query that the first one
+    /// began, whichever scheduler was asked.
+    ///
+    /// # Errors
+    /// What is wrong with the statement, or why it cannot be taken now;
+    /// [`Conflict`](paceline_model::ErrorClass::Conflict) if the key stands for another statement.
+    async fn enqueue(&self, request: Submission) -> Result<QueryStatus, QueryError>;
+
+    /// The kept result of a query that was [enqueued](Self::enqueue) and has finished.
+    ///
+    /// # Errors
+    /// The query's own error, if it failed;
+    /// [`Conflict`](paceline_model::ErrorClass::Conflict) if it has not ended yet;
+    /// [`NotFound`](paceline_model::ErrorClass::NotFound) if nobody knows it, its result is not kept
+    /// any more, or never was.
+    async fn stored_result(&self, query: QueryId) -> Result<StoredResult, QueryError>;
+
+    /// Queries of all schedulers that wait, run or have ended lately, the latest first.
+    ///
+    /// # Errors
+    /// Why no list can be given. Schedulers that do not answer are no reason: the page names them.
+    async fn list(&self, filter: QueryFilter) -> Result<QueryPage, QueryError>;
 
     /// The cluster as this scheduler sees it.
     fn cluster(&self) -> ClusterStatus;

@@ -34,6 +34,17 @@ impl QueryId {
         self.0.into_bytes()
     }
 
+    /// The moment that a UUIDv7 carries, in milliseconds since 1970; none in other ids.
+    pub fn unix_ms(self) -> Option<u64> {
+        if self.0.get_version_num() != 7 {
+            return None;
+        }
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        seconds
+            .checked_mul(1000)?
+            .checked_add(u64::from(nanoseconds / 1_000_000))
+    }
+
     /// Reads the id from the wire.
     ///
     /// # Errors
@@ -210,5 +221,17 @@ impl fmt::Display for OutputId {
             "{}/{}/{}/{}",
             self.query, self.stage, self.task, self.attempt
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_was_made() {
+        let id: QueryId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        assert_eq!(id.unix_ms(), Some(0x0189_0a5d_ac96));
+        assert_eq!(QueryId(Uuid::from_u128(7)).unix_ms(), None);
     }
 }

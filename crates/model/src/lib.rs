@@ -30,4 +30,4 @@ pub use ids::{
 };
 pub use output::{OutputLocation, OutputSummary, PartitionRange};
 pub use size::{ByteSize, InvalidByteSize};
-pub use status::{QueryState, QueryStatus, StageProgress};
+pub use status::{QueryState, QueryStatus, ResultSize, StageProgress};

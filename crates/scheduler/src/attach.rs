@@ -146,6 +146,15 @@ impl Cluster for ClusterPort {
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         Ok(Response::new(answer))
     }
+
+    async fn list(
+        &self,
+        request: Request<cluster::ListRequest>,
+    ) -> Result<Response<cluster::ListResponse>, Status> {
+        let answer = crate::submissions::answer(&self.shared, &request.into_inner())
+            .map_err(|e| Status::invalid_argument(e.message))?;
+        Ok(Response::new(answer))
+    }
 }
 
 /// Takes in what an executor says until its stream ends, and finds out what that means.

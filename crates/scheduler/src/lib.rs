@@ -48,6 +48,7 @@ mod scribe;
 mod service;
 mod shelf;
 mod steps;
+mod submissions;
 mod takeover;
 mod turns;
 mod watching;

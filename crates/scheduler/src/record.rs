@@ -293,6 +293,9 @@ impl QueryRecord {
                 .unwrap_or(now)
                 .saturating_duration_since(self.accepted),
             planning: self.planning,
+            submitted: false,
+            accepted_at_unix_ms: self.query.unix_ms(),
+            result: None,
         }
     }
 }

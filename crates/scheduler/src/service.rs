@@ -11,8 +11,8 @@ use datafusion::common::ScalarValue;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use paceline_frontend::{
-    Afresh, ClusterStatus, Description, QueryService, Readiness, ResultStream, Statement,
-    Submitted, Ticket,
+    Afresh, ClusterStatus, Description, QueryFilter, QueryPage, QueryService, Readiness,
+    ResultStream, Statement, StoredResult, Submission, Submitted, Ticket,
 };
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
 use paceline_plan::{Change, Planned, SessionSettings};
@@ -28,6 +28,7 @@ use crate::peers::unknown;
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
 use crate::scheduler::Shared;
+use crate::submissions;
 
 /// The scheduler as its front ends see it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -314,8 +315,16 @@ impl QueryService for Service {
         }
     }
 
-    async fn queries(&self) -> Vec<QueryStatus> {
-        self.shared.driver.statuses()
+    async fn enqueue(&self, _request: Submission) -> Result<QueryStatus, QueryError> {
+        Err(submissions::unsupported())
+    }
+
+    async fn stored_result(&self, _query: QueryId) -> Result<StoredResult, QueryError> {
+        Err(submissions::unsupported())
+    }
+
+    async fn list(&self, filter: QueryFilter) -> Result<QueryPage, QueryError> {
+        submissions::list(&self.shared, &filter).await
     }
 
     fn cluster(&self) -> ClusterStatus {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use paceline_model::{ErrorClass, QueryError};
 
 use super::format::Format;
+use super::parquet_file::ParquetFile;
 
 /// Writes one result.
 pub(super) struct Encoder {
@@ -24,6 +25,7 @@ enum State {
     JsonLines(JsonWriter<Vec<u8>, LineDelimited>),
     Csv { header_due: bool },
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ParquetFile>),
 }
 
 impl Encoder {
@@ -37,6 +39,10 @@ impl Encoder {
             Format::Arrow => {
                 let writer = StreamWriter::try_new(Vec::new(), &schema);
                 State::Arrow(Box::new(writer.map_err(unwritable)?))
+            }
+            Format::Parquet => {
+                let file = ParquetFile::begin(Arc::clone(&schema));
+                State::Parquet(Box::new(file.map_err(unwritable)?))
             }
         };
         Ok(Encoder { schema, state })
@@ -73,6 +79,7 @@ impl Encoder {
                 writer.write(batch)?;
                 std::mem::take(writer.get_mut())
             }
+            State::Parquet(file) => file.write(batch)?,
         };
         Ok(bytes.into())
     }
@@ -104,6 +111,7 @@ impl Encoder {
                 writer.finish()?;
                 std::mem::take(writer.get_mut())
             }
+            State::Parquet(file) => file.finish()?,
         };
         Ok(bytes.into())
     }

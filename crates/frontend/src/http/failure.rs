@@ -18,6 +18,8 @@ pub(super) struct Failure {
     query: Option<QueryId>,
     /// Where HTTP has a code of its own for it.
     code: Option<StatusCode>,
+    /// Whether the same request may be answered otherwise in a moment.
+    retry: bool,
 }
 
 impl Failure {
@@ -27,6 +29,7 @@ impl Failure {
             error: QueryError::new(ErrorClass::User, message),
             query: None,
             code: Some(code),
+            retry: false,
         }
     }
 
@@ -37,11 +40,36 @@ impl Failure {
             ..error.into()
         }
     }
+
+    /// The same, which passes by itself.
+    pub(super) fn for_now(error: QueryError, query: QueryId) -> Self {
+        Failure {
+            retry: true,
+            ..Failure::of(error, query)
+        }
+    }
+
+    /// The same, which no repeat of the request changes, whatever its class.
+    pub(super) fn for_good(error: QueryError, query: QueryId) -> Self {
+        Failure {
+            retry: false,
+            ..Failure::of(error, query)
+        }
+    }
+
+    /// The same, of something that was there and never comes back.
+    pub(super) fn gone(error: QueryError, query: QueryId) -> Self {
+        Failure {
+            code: Some(StatusCode::GONE),
+            ..Failure::for_good(error, query)
+        }
+    }
 }
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         Failure {
+            retry: worth_retrying(error.class),
             error,
             query: None,
             code: None,
@@ -62,7 +90,7 @@ impl IntoResponse for Failure {
         let code = self.code.unwrap_or_else(|| http_code(class));
         let mut response = (code, Json(body)).into_response();
         let headers = response.headers_mut();
-        if worth_retrying(class) {
+        if self.retry {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         if let Some(query) = self.query.and_then(query_header) {
@@ -81,7 +109,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Failure {
     let path = uri.path();
     Failure::refused(
         StatusCode::NOT_FOUND,
-        format!("there is nothing at '{path}'; statements go to POST /v1/sql"),
+        format!("there is nothing at '{path}'; statements go to POST /v1/sql or /v1/queries"),
     )
 }
 

@@ -15,11 +15,19 @@ pub(super) enum Format {
     Csv,
     /// The Arrow IPC streaming format.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
     /// In order of preference where a client has none.
-    const ALL: [Format; 4] = [Format::Json, Format::JsonLines, Format::Csv, Format::Arrow];
+    const ALL: [Format; 5] = [
+        Format::Json,
+        Format::JsonLines,
+        Format::Csv,
+        Format::Arrow,
+        Format::Parquet,
+    ];
 
     /// Its media type, as it stands in `Content-Type`.
     pub(super) fn media_type(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Format {
             Format::JsonLines => "application/x-ndjson",
             Format::Csv => "text/csv",
             Format::Arrow => "application/vnd.apache.arrow.stream",
+            Format::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -137,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_client_gets_what_it_likes_best() {
-        use Format::{Arrow, Csv, Json, JsonLines};
+        use Format::{Arrow, Csv, Json, JsonLines, Parquet};
         for (accept, expected) in [
             (&[][..], Some(Json)),
             (&["*/*"], Some(Json)),
@@ -152,6 +161,7 @@ mod tests {
             (&["application/json;q=0, */*"], Some(JsonLines)),
             (&["application/json;q=0"], None),
             (&["application/vnd.apache.arrow.stream"], Some(Arrow)),
+            (&["application/vnd.apache.parquet"], Some(Parquet)),
             (&["application/x-ndjson"], Some(JsonLines)),
             (&["image/png, text/csv;q=0.1"], Some(Csv)),
             (&["image/png"], None),

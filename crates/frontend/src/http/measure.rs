@@ -41,6 +41,8 @@ fn endpoint(method: &Method, path: Option<&str>) -> &'static str {
         (_, Some("/v1/sql")) => "sql",
         ("DELETE", Some("/v1/queries/{id}")) => "cancel",
         (_, Some("/v1/queries/{id}")) => "query",
+        (_, Some("/v1/queries/{id}/results")) => "results",
+        ("POST", Some("/v1/queries")) => "submit",
         (_, Some("/v1/queries")) => "queries",
         (_, Some("/health")) => "health",
         (_, Some("/v1/ready")) => "ready",

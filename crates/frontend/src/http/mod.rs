@@ -1,9 +1,13 @@
-//! HTTP: statements as text or JSON, results as JSON, CSV or Arrow, and the state of the cluster.
+//! HTTP: statements as text or JSON, results as JSON, CSV, Arrow or Parquet, and the state of the
+//! cluster.
 //!
 //! | | |
 //! |---|---|
 //! | `POST /v1/sql` | run a statement, stream its result |
-//! | `GET /v1/queries`, `GET /v1/queries/{id}` | how far queries have come |
+//! | `POST /v1/queries` | take a query that runs by itself |
+//! | `GET /v1/queries` | the queries of all schedulers |
+//! | `GET /v1/queries/{id}` | how far one has come |
+//! | `GET /v1/queries/{id}/results` | its result, whole or by page |
 //! | `DELETE /v1/queries/{id}` | cancel |
 //! | `GET /health` | 200 for as long as the process lives |
 //! | `GET /v1/ready` | 200 if queries should be sent here, else 503 with the reasons |
@@ -16,14 +20,21 @@
 //! Whatever goes wrong is answered as `{"error": {"class", "message", "query_id"}}`. A result that
 //! breaks off after its first byte ends in a broken response, never in one that looks complete.
 
+mod body;
 mod encode;
 mod failure;
 mod format;
 mod health;
+mod listing;
 mod measure;
+mod parquet_file;
 mod queries;
+mod report;
 mod request;
+mod results;
 mod sql;
+mod statement;
+mod submit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +46,7 @@ use paceline_model::ByteSize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use queries::{ErrorReport, QueryReport};
+pub use report::{ErrorReport, QueryReport};
 
 use crate::metrics::{FrontendMetrics, Protocol};
 use crate::server::{self, Limits};
@@ -101,11 +112,12 @@ struct Door {
 fn router(door: Door) -> Router {
     Router::new()
         .route("/v1/sql", post(sql::run))
-        .route("/v1/queries", get(queries::list))
+        .route("/v1/queries", get(listing::list).post(submit::submit))
         .route(
             "/v1/queries/{id}",
             get(queries::one).delete(queries::cancel),
         )
+        .route("/v1/queries/{id}/results", get(results::read))
         .route("/health", get(health::health))
         .route("/v1/ready", get(health::ready))
         .route("/v1/status", get(health::status))

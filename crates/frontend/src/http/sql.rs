@@ -1,28 +1,17 @@
 //! `POST /v1/sql`.
 
-use arrow::array::RecordBatch;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use paceline_model::QueryError;
 
-use super::encode::Encoder;
-use super::failure::{Failure, QUERY_HEADER, query_header};
+use super::body::respond;
+use super::failure::Failure;
 use super::format::Format;
-use super::{Door, request};
-use crate::metrics::{FrontendMetrics, Protocol};
-use crate::pieces::pieces;
+use super::request::Sent;
+use super::{Door, statement};
 use crate::service::Submitted;
-
-/// About how many bytes of a result, in memory, make a chunk of the response.
-const PIECE_BYTES: usize = 256 << 10;
-
-/// The largest result that is sent as one piece.
-const BEGIN_BYTES: usize = 64 << 10;
 
 /// The header that says how many rows a statement changed.
 const ROWS_HEADER: &str = "x-paceline-rows-affected";
@@ -34,7 +23,8 @@ pub(super) async fn run(
     body: Body,
 ) -> Result<Response, Failure> {
     let format = Format::negotiate(&headers)?;
-    let statement = request::read(&headers, body, door.max_request).await?;
+    let sent = Sent::receive(&headers, body, door.max_request).await?;
+    let statement = statement::of(sent)?;
     let submitted = door.service.submit(statement).await?;
     let query = submitted.query;
     answer(&door, format, submitted)
@@ -44,104 +34,10 @@ pub(super) async fn run(
 
 async fn answer(door: &Door, format: Format, submitted: Submitted) -> Result<Response, QueryError> {
     let result = door.service.results(&submitted.ticket).await?;
-    let encoder = Encoder::new(format, result.schema)?;
-    let mut chunks = encode(encoder, result.batches, door.metrics.clone()).boxed();
-    let mut response = Response::new(begin(&mut chunks).await?.body(chunks));
-    let headers = response.headers_mut();
-    let media_type = HeaderValue::from_static(format.media_type());
-    headers.insert(header::CONTENT_TYPE, media_type);
-    if let Some(query) = query_header(submitted.query) {
-        headers.insert(QUERY_HEADER, query);
-    }
+    let metrics = door.metrics.clone();
+    let mut response = respond(submitted.query, format, result, metrics).await?;
     if let Some(rows) = submitted.rows_affected {
-        headers.insert(ROWS_HEADER, rows.into());
+        response.headers_mut().insert(ROWS_HEADER, rows.into());
     }
     Ok(response)
-}
-
-/// What there was of a result by the time its response began.
-enum Begun {
-    Whole(Vec<u8>),
-    Part(Vec<u8>),
-}
-
-/// Takes what is there without waiting, once there is anything. A small result is whole then and
-/// leaves as one piece of known length; and a failure so early still has a code to be told with.
-async fn begin(
-    chunks: &mut BoxStream<'static, Result<Bytes, QueryError>>,
-) -> Result<Begun, QueryError> {
-    let mut begun = Vec::new();
-    let mut next = chunks.try_next().await?;
-    while let Some(chunk) = next {
-        begun.extend_from_slice(&chunk);
-        if begun.len() >= BEGIN_BYTES {
-            return Ok(Begun::Part(begun));
-        }
-        match chunks.try_next().now_or_never() {
-            Some(ready) => next = ready?,
-            None => return Ok(Begun::Part(begun)),
-        }
-    }
-    Ok(Begun::Whole(begun))
-}
-
-impl Begun {
-    fn body(self, rest: BoxStream<'static, Result<Bytes, QueryError>>) -> Body {
-        match self {
-            Begun::Whole(bytes) => Body::from(bytes),
-            Begun::Part(bytes) => {
-                let begun = stream::once(async { Ok(bytes.into()) });
-                Body::from_stream(begun.chain(rest))
-            }
-        }
-    }
-}
-
-/// The result's chunks, none of them empty.
-fn encode(
-    encoder: Encoder,
-    batches: BoxStream<'static, Result<RecordBatch, QueryError>>,
-    metrics: FrontendMetrics,
-) -> impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static {
-    let pieces = batches
-        .map_ok(|batch| stream::iter(pieces(batch, PIECE_BYTES)).map(Ok))
-        .try_flatten()
-        .boxed();
-    let writing = Writing {
-        encoder,
-        pieces,
-        metrics,
-    };
-    stream::try_unfold(Some(writing), |writing| async {
-        match writing {
-            Some(writing) => writing.next().await.map(Some),
-            None => Ok(None),
-        }
-    })
-    .try_filter(|chunk| std::future::ready(!chunk.is_empty()))
-}
-
-struct Writing {
-    encoder: Encoder,
-    pieces: BoxStream<'static, Result<RecordBatch, QueryError>>,
-    metrics: FrontendMetrics,
-}
-
-impl Writing {
-    /// The next chunk, and what goes on after it: nothing after the last one.
-    async fn next(mut self) -> Result<(Bytes, Option<Self>), QueryError> {
-        match self.pieces.try_next().await? {
-            Some(piece) => {
-                let chunk = self.encoder.write(&piece)?;
-                self.metrics.sent_rows(Protocol::Http, piece.num_rows());
-                self.metrics.sent_bytes(Protocol::Http, chunk.len());
-                Ok((chunk, Some(self)))
-            }
-            None => {
-                let chunk = self.encoder.finish()?;
-                self.metrics.sent_bytes(Protocol::Http, chunk.len());
-                Ok((chunk, None))
-            }
-        }
-    }
 }

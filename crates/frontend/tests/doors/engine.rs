@@ -11,14 +11,16 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use paceline_frontend::{
-    Afresh, ClusterStatus, Description, QueryService, Readiness, ResultStream, SchedulerStatus,
-    Statement, Submitted, Ticket,
+    Afresh, ClusterStatus, Description, QueryFilter, QueryPage, QueryService, Readiness,
+    ResultStream, SchedulerStatus, Statement, StoredResult, Submission, Submitted, Ticket,
 };
 use paceline_model::{
     CatalogVersion, Epoch, ErrorClass, QueryError, QueryId, QueryState, QueryStatus, SchedulerId,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use crate::submissions::Submissions;
 
 pub(crate) const LOCATION: &str = "grpc+tcp://10.0.0.7:50051";
 
@@ -29,6 +31,7 @@ pub(crate) const BROKEN_ROWS: i64 = 5000;
 pub(crate) struct Engine {
     queries: Mutex<BTreeMap<QueryId, (Statement, QueryState)>>,
     keys: Mutex<BTreeMap<String, QueryId>>,
+    pub(crate) submissions: Submissions,
     readers: watch::Sender<usize>,
     pub(crate) readiness: Mutex<Readiness>,
 }
@@ -38,6 +41,7 @@ impl Engine {
         Arc::new(Engine {
             queries: Mutex::default(),
             keys: Mutex::default(),
+            submissions: Submissions::default(),
             readers: watch::Sender::new(0),
             readiness: Mutex::new(Readiness::Ready),
         })
@@ -162,7 +166,44 @@ impl QueryService for Engine {
         Ok(ResultStream { schema, batches })
     }
 
+    async fn enqueue(&self, request: Submission) -> Result<QueryStatus, QueryError> {
+        schema_of(&request.statement)?;
+        if let Some(class) = request.statement.sql.strip_prefix("refuse ") {
+            return Err(error(class));
+        }
+        self.submissions.enqueue(request)
+    }
+
+    async fn stored_result(&self, query: QueryId) -> Result<StoredResult, QueryError> {
+        let statement = self.submissions.finished(query)?;
+        let pages = match statement.sql.strip_prefix("break ") {
+            Some(class) => vec![Ok(numbers(0, BROKEN_ROWS)), Err(error(class))],
+            None => answer(&statement).into_iter().map(Ok).collect(),
+        };
+        let rows: usize = pages.iter().flatten().map(RecordBatch::num_rows).sum();
+        let count = pages.len() as u64;
+        let reader = Arc::new(self.reader());
+        Ok(StoredResult::new(
+            schema_of(&statement)?,
+            count,
+            rows as u64,
+            move |range| {
+                let reader = Arc::clone(&reader);
+                let range = range.start as usize..range.end as usize;
+                let wanted = pages[range].to_vec();
+                let pages = stream::iter(wanted).map(move |page| {
+                    let _held_while_read = &reader;
+                    page
+                });
+                pages.boxed()
+            },
+        ))
+    }
+
     async fn cancel(&self, query: QueryId) -> Result<(), QueryError> {
+        if self.submissions.cancel(query) {
+            return Ok(());
+        }
         let mut queries = self.queries.lock().unwrap();
         let (_, state) = queries.get_mut(&query).ok_or_else(|| error("not_found"))?;
         *state = QueryState::Cancelled;
@@ -170,16 +211,23 @@ impl QueryService for Engine {
     }
 
     async fn status(&self, query: QueryId) -> Result<QueryStatus, QueryError> {
+        if let Some(status) = self.submissions.status(query) {
+            return Ok(status);
+        }
         let queries = self.queries.lock().unwrap();
         let (statement, state) = queries.get(&query).ok_or_else(|| error("not_found"))?;
         Ok(status(query, statement, *state))
     }
 
-    async fn queries(&self) -> Vec<QueryStatus> {
+    async fn list(&self, filter: QueryFilter) -> Result<QueryPage, QueryError> {
         let queries = self.queries.lock().unwrap();
-        let all = queries.iter().rev();
-        all.map(|(query, (statement, state))| status(*query, statement, *state))
-            .collect()
+        let waited_for = queries
+            .iter()
+            .map(|(query, (statement, state))| status(*query, statement, *state));
+        let all = waited_for.chain(self.submissions.statuses());
+        let mut page = QueryPage::of(all, &filter);
+        page.unreachable.extend(self.submissions.unreachable());
+        Ok(page)
     }
 
     fn cluster(&self) -> ClusterStatus {
@@ -211,7 +259,7 @@ impl QueryService for Engine {
     }
 }
 
-fn status(query: QueryId, statement: &Statement, state: QueryState) -> QueryStatus {
+pub(crate) fn status(query: QueryId, statement: &Statement, state: QueryState) -> QueryStatus {
     QueryStatus {
         query,
         owner: SchedulerId::new("test"),
@@ -222,6 +270,9 @@ fn status(query: QueryId, statement: &Statement, state: QueryState) -> QueryStat
         error: None,
         elapsed: Duration::from_millis(250),
         planning: Duration::from_millis(1),
+        submitted: false,
+        accepted_at_unix_ms: query.unix_ms(),
+        result: None,
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::engine::numbers;
 use crate::house::{House, until};
 
+/// Parquet is tested with results that are kept.
 const FORMATS: [&str; 4] = [
     "application/json",
     "application/x-ndjson",

@@ -7,4 +7,8 @@ mod flight_sessions;
 mod garbage;
 mod house;
 mod http;
+mod queries;
+mod results;
 mod shutdown;
+mod submissions;
+mod submit;

@@ -179,6 +179,13 @@ impl Cluster for Service {
     ) -> Result<Response<cluster::ForwardResponse>, Status> {
         Err(Status::unimplemented("not of interest here"))
     }
+
+    async fn list(
+        &self,
+        _: Request<cluster::ListRequest>,
+    ) -> Result<Response<cluster::ListResponse>, Status> {
+        Err(Status::unimplemented("not of interest here"))
+    }
 }
 
 impl Attached {
