@@ -36,8 +36,12 @@ enum Verb {
     Sql(command::SqlArguments),
     /// Shows schedulers and executors.
     Status(command::ServerArguments),
-    /// Shows the queries that run or ended lately.
-    Queries(command::ServerArguments),
+    /// Shows the queries that run or ended lately, of all schedulers, the latest first.
+    Queries(command::QueriesArguments),
+    /// Hands in a statement that runs by itself, and prints the query's id.
+    Submit(command::SubmitArguments),
+    /// Fetches the result of a query that was handed in with `submit`.
+    Results(command::ResultsArguments),
     /// Cancels a query.
     Cancel(command::CancelArguments),
     /// Prints the configuration that a process would use.
@@ -90,6 +94,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Verb::Sql(arguments) => command::sql(arguments),
         Verb::Status(arguments) => command::status(&arguments),
         Verb::Queries(arguments) => command::queries(&arguments),
+        Verb::Submit(arguments) => command::submit(&arguments),
+        Verb::Results(arguments) => command::results(&arguments),
         Verb::Cancel(arguments) => command::cancel(&arguments),
         Verb::Config(arguments) => config(&arguments),
         Verb::Reference(arguments) => demo::reference(&arguments),

@@ -30,6 +30,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A result ended before its end.
+    #[error("the result from {address} broke off; ask for it again")]
+    BrokeOff {
+        /// The address.
+        address: String,
+    },
     /// A refusal over HTTP.
     #[error("{message}")]
     Refused {

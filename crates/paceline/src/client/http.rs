@@ -9,13 +9,8 @@ use super::ClientError;
 /// One scheduler's HTTP port.
 #[derive(Debug, Clone)]
 pub struct Http {
-    address: String,
-    client: reqwest::Client,
-}
-
-#[derive(Deserialize)]
-struct Queries {
-    queries: Vec<QueryReport>,
+    pub(super) address: String,
+    pub(super) client: reqwest::Client,
 }
 
 #[derive(Deserialize)]
@@ -40,14 +35,6 @@ impl Http {
         self.get("/v1/status").await
     }
 
-    /// The queries that run or ended lately.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub async fn queries(&self) -> Result<Vec<QueryReport>, ClientError> {
-        Ok(self.get::<Queries>("/v1/queries").await?.queries)
-    }
-
     /// How far one query has come.
     ///
     /// # Errors
@@ -61,18 +48,33 @@ impl Http {
     /// # Errors
     /// If nobody knows it.
     pub async fn cancel(&self, query: QueryId) -> Result<(), ClientError> {
-        let url = format!("http://{}/v1/queries/{query}", self.address);
+        let url = self.url(&format!("/v1/queries/{query}"));
         self.checked(self.client.delete(url)).await.map(|_| ())
     }
 
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let url = format!("http://{}{path}", self.address);
-        let answer = self.checked(self.client.get(url)).await?;
+        self.json(self.client.get(self.url(path))).await
+    }
+
+    /// Sends a request whose answer is JSON.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let answer = self.checked(request).await?;
         let bytes = answer.bytes().await.map_err(|error| self.failed(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.unintelligible(error))
     }
 
-    async fn checked(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
+    /// Sends a request; whatever is no success is an error.
+    pub(super) async fn checked(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, ClientError> {
         let answer = request.send().await.map_err(|error| self.failed(&error))?;
         if answer.status().is_success() {
             return Ok(answer);

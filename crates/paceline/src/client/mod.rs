@@ -3,7 +3,9 @@
 mod error;
 mod flight;
 mod http;
+mod queries;
 
 pub use error::ClientError;
 pub use flight::{Answer, Flight, Started};
 pub use http::Http;
+pub use queries::{QueryChoice, QueryList, Rows, SubmitRequest};

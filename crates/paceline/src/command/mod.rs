@@ -2,8 +2,11 @@
 
 mod cancel;
 mod output;
+mod queries;
+mod results;
 mod sql;
 mod status;
+mod submit;
 
 use std::future::Future;
 
@@ -12,8 +15,11 @@ use clap::Args;
 use crate::Failure;
 
 pub(crate) use cancel::{CancelArguments, cancel};
+pub(crate) use queries::{QueriesArguments, queries, tasks};
+pub(crate) use results::{ResultsArguments, results};
 pub(crate) use sql::{SqlArguments, sql};
-pub(crate) use status::{queries, status, tasks};
+pub(crate) use status::status;
+pub(crate) use submit::{SubmitArguments, submit};
 
 /// Where the HTTP port of a scheduler is.
 #[derive(Args)]

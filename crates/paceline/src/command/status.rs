@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use paceline_frontend::QueryReport;
 use paceline_model::ByteSize;
 
 use super::{ServerArguments, block_on, table};
@@ -47,41 +46,6 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
     }
     println!("{executors}");
     Ok(())
-}
-
-pub(crate) fn queries(arguments: &ServerArguments) -> Result<(), Failure> {
-    let queries = block_on(async { Ok(Http::new(&arguments.http).queries().await?) })?;
-    let mut rows = table(&["query", "state", "stages", "tasks", "seconds", "statement"]);
-    for query in queries {
-        let (done, all) = tasks(&query);
-        rows.add_row([
-            query.query_id.to_string(),
-            query.state.as_str().to_string(),
-            query.stages.len().to_string(),
-            format!("{done} of {all}"),
-            format!("{:.3}", query.elapsed_seconds),
-            shortened(&query.sql),
-        ]);
-    }
-    println!("{rows}");
-    Ok(())
-}
-
-/// How many tasks of a query are done, and how many there are as far as that is known.
-pub(crate) fn tasks(query: &QueryReport) -> (u32, u32) {
-    query.stages.iter().fold((0, 0), |(done, all), stage| {
-        (done + stage.done, all + stage.tasks)
-    })
-}
-
-fn shortened(sql: &str) -> String {
-    const LONGEST: usize = 60;
-    let words: Vec<&str> = sql.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
-    }
 }
 
 fn mib(bytes: u64) -> ByteSize {

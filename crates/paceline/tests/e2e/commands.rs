@@ -66,6 +66,10 @@ async fn sql_status_queries_and_cancel() {
             ok && text.contains("finished") && text.contains("n_nationkey"),
             "{text}"
         );
+        let (ok, text) = paceline(&[&["queries", "--state", "queued"][..], &http].concat(), "");
+        assert!(ok && !text.contains("n_nationkey"), "{text}");
+        let (ok, text) = paceline(&[&["queries", "--state", "lost"][..], &http].concat(), "");
+        assert!(!ok && text.contains("'lost'"), "{text}");
         let unknown = "01890000-0000-7000-8000-000000000000";
         let (ok, text) = paceline(&[&["cancel", unknown][..], &http].concat(), "");
         assert!(!ok && text.contains(unknown), "{text}");
