@@ -151,7 +151,7 @@ impl Cluster for ClusterPort {
         &self,
         request: Request<cluster::ListRequest>,
     ) -> Result<Response<cluster::ListResponse>, Status> {
-        let answer = crate::submissions::answer(&self.shared, &request.into_inner())
+        let answer = crate::listing::answer(&self.shared, &request.into_inner())
             .map_err(|e| Status::invalid_argument(e.message))?;
         Ok(Response::new(answer))
     }

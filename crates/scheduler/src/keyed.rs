@@ -5,6 +5,8 @@
 //! journal before anything else, then claimed: who loses the claim drops its copy and points to the
 //! winner.
 
+use std::time::Duration;
+
 use paceline_frontend::{Statement, Submitted};
 use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_proto::cluster;
@@ -29,6 +31,10 @@ pub(crate) struct Durable {
     pub(crate) query: QueryId,
     /// The client's own name for it, if it gave one.
     pub(crate) key: Option<String>,
+    /// How long it may take in all.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether it runs by itself, and how long its result is kept then.
+    pub(crate) kept: Option<Duration>,
 }
 
 /// The query that a name stands for.
@@ -61,7 +67,13 @@ impl Service {
             return same(submitted, &sql, request);
         }
         let key = Some(key.to_string());
-        self.accept(request, Some(Durable { query, key })).await
+        let durable = Durable {
+            query,
+            key,
+            timeout: None,
+            kept: None,
+        };
+        self.accept(request, Some(durable)).await
     }
 
     /// What a client gets to hold of a query that is known somewhere.
@@ -102,6 +114,7 @@ impl Service {
         let shared = &self.shared;
         record.submitted = true;
         record.idempotency_key = durable.key;
+        record.kept = durable.kept;
         let Some(statement) = written::statement(record) else {
             return Ok(None);
         };
@@ -131,9 +144,9 @@ fn same(submitted: Submitted, sql: &str, request: &Statement) -> Result<Submitte
     }
 }
 
-fn other_statement() -> QueryError {
+pub(crate) fn other_statement() -> QueryError {
     QueryError::new(
-        ErrorClass::User,
+        ErrorClass::Conflict,
         "this Idempotency-Key was used with another statement: use a new one",
     )
 }

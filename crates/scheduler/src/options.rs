@@ -65,6 +65,8 @@ pub struct SchedulerOptions {
     pub result_ttl: Duration,
     /// How long a result is kept that nobody has read to its end.
     pub unread_ttl: Duration,
+    /// How long the stored result of a submitted query is kept, unless its client says.
+    pub submitted_ttl: Duration,
     /// How long a query runs on while nobody waits for it.
     pub abandon_after: Duration,
     /// Queries that run at the same time.
@@ -105,6 +107,7 @@ impl Default for SchedulerOptions {
             inline_limit: ByteSize::mib(1),
             result_ttl: Duration::from_secs(30),
             unread_ttl: Duration::from_secs(600),
+            submitted_ttl: Duration::from_secs(86_400),
             abandon_after: Duration::from_secs(60),
             max_running_queries: 64,
             max_queued_queries: 1000,

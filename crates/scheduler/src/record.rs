@@ -11,7 +11,7 @@ use paceline_core::StageOutputs;
 use paceline_frontend::Ticket;
 use paceline_model::{
     Attempt, CatalogVersion, Epoch, ErrorClass, OutputLocation, QueryError, QueryId, QueryState,
-    QueryStatus, SchedulerId, StageId, StageProgress, TaskId,
+    QueryStatus, ResultSize, SchedulerId, StageId, StageProgress, TaskId,
 };
 use paceline_plan::QueryPlan;
 use tokio::sync::watch;
@@ -67,6 +67,12 @@ pub(crate) struct QueryRecord {
     pub(crate) rows_affected: Option<i64>,
     /// Whether its client was promised that it is durable.
     pub(crate) submitted: bool,
+    /// Whether it runs by itself, and how long its result is kept then.
+    pub(crate) kept: Option<Duration>,
+    /// Whether its result is stored, or will never be.
+    pub(crate) is_concluded: bool,
+    /// How much was stored.
+    pub(crate) stored: Option<ResultSize>,
     /// The client's own name for it.
     pub(crate) idempotency_key: Option<String>,
     /// When it was accepted, by its first owner's clock.
@@ -112,6 +118,9 @@ impl QueryRecord {
             ticket: None,
             rows_affected: None,
             submitted: false,
+            kept: None,
+            is_concluded: false,
+            stored: None,
             idempotency_key: None,
             accepted_unix_millis: unix_millis(),
             schema,
@@ -162,6 +171,7 @@ impl QueryRecord {
             catalog,
             ticket: Some(ticket),
             submitted: legacy.submitted,
+            kept: legacy.kept,
             idempotency_key: legacy.idempotency_key,
             accepted_unix_millis: legacy.accepted_unix_millis,
             planning: Duration::ZERO,
@@ -278,6 +288,10 @@ impl QueryRecord {
         let (state, stages) = match live {
             // What is made again after the end does not un-end the query.
             Some((state, stages)) if !self.state.is_final() => (state, stages),
+            // It ends for its client when its result is stored.
+            _ if self.kept.is_some() && !self.is_concluded => {
+                (QueryState::Running, self.stages.clone())
+            }
             _ => (self.state, self.stages.clone()),
         };
         QueryStatus {
@@ -293,9 +307,9 @@ impl QueryRecord {
                 .unwrap_or(now)
                 .saturating_duration_since(self.accepted),
             planning: self.planning,
-            submitted: false,
-            accepted_at_unix_ms: self.query.unix_ms(),
-            result: None,
+            submitted: self.kept.is_some(),
+            accepted_at_unix_ms: Some(self.accepted_unix_millis),
+            result: self.stored,
         }
     }
 }

@@ -19,7 +19,7 @@ use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_store::{
     Addresses, Beacon, CatalogLog, Claims, ClusterIdentity, JournalMetrics, JournalOptions,
-    Journals, Limits, Members, StateLocation, StateStore, StoreMetrics, probe,
+    Journals, Limits, Members, Results, StateLocation, StateStore, StoreMetrics, probe,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 use crate::attach::ClusterPort;
 use crate::catalog::Catalogs;
+use crate::conclusion::sweep_results;
 use crate::driver::{Driver, Parts};
 use crate::error::StartError;
 use crate::identity::Identity;
@@ -53,6 +54,12 @@ const MESSAGE_LIMIT: usize = 256 << 20;
 /// How often records are looked through, and executors that say nothing are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// Parts of results are larger than other state.
+const RESULT_LIMITS: Limits = Limits {
+    request: Duration::from_secs(30),
+    total: Duration::from_secs(60),
+};
+
 /// What all parts of a scheduler share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -70,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: Duration,
     pub(crate) reattach_grace: Duration,
     pub(crate) query_timeout: Option<Duration>,
+    /// How long results of submitted queries are kept, unless their client says.
+    pub(crate) submitted_ttl: Duration,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// The members as executors were told last.
@@ -143,14 +152,14 @@ impl Scheduler {
     pub async fn start(options: SchedulerOptions, registry: &Registry) -> Result<Self, StartError> {
         let listeners = listen(&options).await?;
         let addresses = listeners.addresses.clone();
-        let store = open_state(&options, registry).await?;
+        let (store, roomy) = open_state(&options, registry).await?;
         let identity = Identity::draw(&options.name);
         // The beacon comes before the catalog: whoever changes the catalog after this was read
         // finds the beacon and tells.
         let own = beacon(&options, identity.id(), addresses.clone());
         let membership = Membership::new(Members::new(store.clone()), own, options.beat);
         membership.beat().await?;
-        let shared = assemble(&options, registry, identity, store, membership).await?;
+        let shared = assemble(&options, registry, identity, (store, roomy), membership).await?;
         let scheduler = Scheduler {
             shared: Arc::clone(&shared),
             addresses,
@@ -282,6 +291,7 @@ impl Scheduler {
         let driver = Arc::clone(&self.shared.driver);
         background(Box::pin(async move { driver.keep_time().await }));
         background(Box::pin(keep_beating(Arc::clone(&self.shared))));
+        background(Box::pin(sweep_results(Arc::clone(&self.shared))));
         let driver = Arc::clone(&self.shared.driver);
         let timeout = options.executor_timeout;
         background(Box::pin(async move {
@@ -308,7 +318,7 @@ async fn assemble(
     options: &SchedulerOptions,
     registry: &Registry,
     identity: Identity,
-    store: StateStore,
+    (store, roomy): (StateStore, StateStore),
     membership: Membership,
 ) -> Result<Arc<Shared>, StartError> {
     let engine = Engine::new(EngineOptions {
@@ -320,6 +330,7 @@ async fn assemble(
     let journaling = Journaling {
         journals: Journals::new(store.clone(), journal_metrics.clone()),
         claims: Claims::new(store.clone(), journal_metrics),
+        results: Results::new(roomy),
         options: JournalOptions::default(),
         suspicion: SuspicionOptions {
             takeover_after: options.takeover_after,
@@ -377,6 +388,7 @@ async fn assemble(
         heartbeat: options.heartbeat,
         reattach_grace: options.reattach_grace,
         query_timeout: options.query_timeout,
+        submitted_ttl: options.submitted_ttl,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         told: Mutex::default(),
@@ -433,17 +445,19 @@ async fn close_journal(shared: &Shared) {
     }
 }
 
+/// The state store, and the same with room for parts of results.
 async fn open_state(
     options: &SchedulerOptions,
     registry: &Registry,
-) -> Result<StateStore, StartError> {
+) -> Result<(StateStore, StateStore), StartError> {
     let environment = options.environment.iter().cloned();
     let location = StateLocation::parse(&options.state, &options.state_options, environment)?;
     let metrics = StoreMetrics::register(registry)?;
-    let store = StateStore::open(&location, Limits::default(), metrics)?;
+    let store = StateStore::open(&location, Limits::default(), metrics.clone())?;
     probe(&store).await?;
     ClusterIdentity::establish(&store).await?;
-    Ok(store)
+    let roomy = StateStore::open(&location, RESULT_LIMITS, metrics)?;
+    Ok((store, roomy))
 }
 
 fn beacon(options: &SchedulerOptions, scheduler: SchedulerId, addresses: Addresses) -> Beacon {

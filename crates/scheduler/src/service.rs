@@ -24,11 +24,11 @@ use uuid::Uuid;
 use crate::finding::{self, Found};
 use crate::handover;
 use crate::keyed::Durable;
+use crate::listing;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
 use crate::scheduler::Shared;
-use crate::submissions;
 
 /// The scheduler as its front ends see it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -102,7 +102,8 @@ impl Service {
         match planned {
             Planned::Query(plan) => {
                 let schema = Arc::clone(&plan.schema);
-                let limit = session.timeout.or(self.shared.query_timeout);
+                let asked = durable.as_ref().and_then(|durable| durable.timeout);
+                let limit = asked.or(session.timeout).or(self.shared.query_timeout);
                 let left = limit.map(|limit| limit.saturating_sub(accepted.elapsed()));
                 let deadline = left.map(|left| driver.now_after(left));
                 let mut record = record(&schema, Some(plan)).limited(limit);
@@ -121,6 +122,7 @@ impl Service {
                 let mut answered = record(&schema, None).answered(batches, Instant::now());
                 let ticket = ticket(Some(afresh));
                 answered.ticket = Some(ticket.clone());
+                answered.kept = durable.and_then(|durable| durable.kept);
                 driver.submit(answered, None);
                 Ok(submitted(query, schema, ticket, None))
             }
@@ -131,6 +133,7 @@ impl Service {
                 let ticket = ticket(None);
                 answered.ticket = Some(ticket.clone());
                 answered.rows_affected = Some(0);
+                answered.kept = durable.and_then(|durable| durable.kept);
                 driver.submit(answered, None);
                 Ok(submitted(query, schema, ticket, Some(0)))
             }
@@ -303,28 +306,32 @@ impl QueryService for Service {
             if let Some(status) = self.shared.driver.status(&query) {
                 return Ok(status);
             }
-            match finding::ask(&self.shared, query, None, &ask).await? {
-                Found::Here => {}
-                Found::Answer(Answer::Status(json)) => {
+            match finding::ask(&self.shared, query, None, &ask).await {
+                Ok(Found::Here) => {}
+                Ok(Found::Answer(Answer::Status(json))) => {
                     return serde_json::from_slice(&json).map_err(|e| {
                         QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}"))
                     });
                 }
-                Found::Answer(_) | Found::Lost(_) => return Err(unknown(query)),
+                Ok(Found::Answer(_) | Found::Lost(_)) => return self.past_status(query).await,
+                Err(error) if error.class == ErrorClass::NotFound => {
+                    return self.past_status(query).await;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
 
-    async fn enqueue(&self, _request: Submission) -> Result<QueryStatus, QueryError> {
-        Err(submissions::unsupported())
+    async fn enqueue(&self, request: Submission) -> Result<QueryStatus, QueryError> {
+        self.accept_submission(request).await
     }
 
-    async fn stored_result(&self, _query: QueryId) -> Result<StoredResult, QueryError> {
-        Err(submissions::unsupported())
+    async fn stored_result(&self, query: QueryId) -> Result<StoredResult, QueryError> {
+        self.kept_result(query).await
     }
 
     async fn list(&self, filter: QueryFilter) -> Result<QueryPage, QueryError> {
-        submissions::list(&self.shared, &filter).await
+        listing::list(&self.shared, &filter).await
     }
 
     fn cluster(&self) -> ClusterStatus {

@@ -109,7 +109,7 @@ impl Shelf {
                 None if idle >= self.keep.abandoned && record.is_moved() => {
                     due.push(Due::Release(record.query));
                 }
-                None if record.submitted => {}
+                _ if record.kept.is_some() => {}
                 None if idle >= self.keep.abandoned => due.push(Due::Abandon(record.query)),
                 None => {}
                 Some(ended) => {

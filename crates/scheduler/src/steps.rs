@@ -87,6 +87,17 @@ pub(crate) async fn seal(
             sealed.book.drop_query(query);
         }
     }
+    let kept = sealed.book.queries().filter(|(_, held)| {
+        let statement = held.known.statement.as_ref();
+        statement.is_some_and(|statement| statement.kept)
+    });
+    let kept: Vec<QueryId> = kept.map(|(query, _)| query).collect();
+    for query in kept {
+        // Its owner died between the outcome and the record of it.
+        if journaling.claims.outcome(query).await?.is_some() {
+            sealed.book.drop_query(query);
+        }
+    }
     Ok(sealed)
 }
 

@@ -24,6 +24,7 @@ use paceline_proto::state::Known;
 use paceline_store::{Book, Replayed};
 use tokio::sync::{mpsc, watch};
 
+use crate::conclusion::conclude_in_time;
 use crate::journaling::Journaling;
 use crate::scheduler::Shared;
 use crate::steps::{self, Stepped};
@@ -46,6 +47,11 @@ pub(crate) enum News {
     Afresh(QueryId, Epoch, Box<Known>),
     /// A query of this scheduler needs no owner any more.
     Over {
+        /// The query.
+        query: QueryId,
+    },
+    /// A query that runs by itself came to its end.
+    Ended {
         /// The query.
         query: QueryId,
     },
@@ -168,6 +174,13 @@ impl Takeover {
                     let entry = Entry::Ended { query };
                     self.tell_ownership(OwnershipEvent::Recorded { entry });
                 }
+            }
+            News::Ended { query } => {
+                let shared = Arc::clone(&self.shared);
+                let concluding = conclude_in_time(Arc::clone(&shared), query);
+                self.shared
+                    .tasks
+                    .spawn(steps::until_stopped(shared, concluding));
             }
             News::Doubt => self.doubt(),
             News::Trust => self.doubting = false,

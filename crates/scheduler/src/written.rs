@@ -33,6 +33,8 @@ pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
         result_schema: paceline_plan::schema_to_ipc(&of.schema).into(),
         analyze: plan.analyze,
         accepted_unix_millis: of.accepted_unix_millis,
+        kept: of.kept.is_some(),
+        result_ttl_millis: of.kept.map_or(0, millis),
     })
 }
 
@@ -109,6 +111,7 @@ pub(crate) struct Legacy {
     pub(crate) plan: QueryPlan,
     pub(crate) catalog: u64,
     pub(crate) submitted: bool,
+    pub(crate) kept: Option<Duration>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) limit: Option<Duration>,
     pub(crate) accepted_unix_millis: u64,
@@ -141,6 +144,9 @@ pub(crate) fn legacy(known: Known) -> Result<Legacy, Malformed> {
         schema,
         catalog: statement.catalog_version,
         submitted: statement.submitted,
+        kept: statement
+            .kept
+            .then(|| Duration::from_millis(statement.result_ttl_millis)),
         idempotency_key: Some(statement.idempotency_key).filter(|key| !key.is_empty()),
         limit: match statement.timeout_millis {
             0 => None,

@@ -90,6 +90,8 @@ section! {
         result_ttl: Millis = seconds(30),
         /// How long a result is kept that nobody has read to its end.
         unread_ttl: Millis = seconds(600),
+        /// How long the stored result of a submitted query is kept, unless its client says.
+        submitted_ttl: Millis = seconds(86_400),
         /// How long a query runs on while nobody waits for it.
         abandon_after: Millis = seconds(60),
         /// The longest that any query may take; 0s: no limit.

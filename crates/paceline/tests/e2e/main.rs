@@ -15,6 +15,7 @@ mod lying_store;
 mod ministack;
 mod python;
 mod servers;
+mod submissions;
 mod support;
 mod tables;
 mod takeover;

@@ -370,8 +370,8 @@ async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     let first = tokio::spawn(post(0, address(&running, 0), SLOW));
     let http = running.http(0);
     let query = until("it runs", || async {
-        let queries = http.queries().await.unwrap();
-        let mut mine = queries.iter().filter(|report| report.sql == SLOW);
+        let list = http.queries(&Default::default()).await.unwrap();
+        let mut mine = list.queries.iter().filter(|report| report.sql == SLOW);
         mine.find(|report| midway(report))
             .map(|report| report.query_id)
     })

@@ -26,10 +26,18 @@ impl Driver {
         let mut state = self.state.lock();
         if let Some(record) = state.shelf.get_mut(&query)
             && !std::mem::replace(&mut record.consumed, true)
+            // It is let go of when its outcome is durable.
+            && record.kept.is_none()
         {
             let over = written::over(record);
             self.over(query, over);
         }
+    }
+
+    /// A query that ran by itself has its outcome, in the store: nothing of it is needed any more.
+    pub(crate) fn let_go(&self, query: QueryId) {
+        let mut state = self.state.lock();
+        self.release(&mut state, query);
     }
 
     /// The status of a query that is or was driven here.

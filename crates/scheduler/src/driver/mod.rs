@@ -261,7 +261,9 @@ impl Driver {
         }
         self.metrics
             .query_ended(record.state, now.saturating_duration_since(record.accepted));
-        if record.state == QueryState::Finished {
+        if record.kept.is_some() {
+            self.newsroom.tell(News::Ended { query });
+        } else if record.state == QueryState::Finished {
             self.scribe.settled(query);
         } else {
             let over = written::over(record);

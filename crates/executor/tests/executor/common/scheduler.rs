@@ -180,6 +180,22 @@ impl Cluster for Service {
         Err(Status::unimplemented("not of interest here"))
     }
 
+    type WatchStream = ReceiverStream<Result<cluster::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<cluster::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not of interest here"))
+    }
+
+    async fn sealed(
+        &self,
+        _: Request<cluster::SealedRequest>,
+    ) -> Result<Response<cluster::Empty>, Status> {
+        Err(Status::unimplemented("not of interest here"))
+    }
+
     async fn list(
         &self,
         _: Request<cluster::ListRequest>,
@@ -244,6 +260,8 @@ impl Attached {
                 }
                 self.states.extend(states.states);
             }
+            // What it holds of adopted queries, and its streams, are not of interest here.
+            Some(Said::Held(_) | Said::Streams(_)) => {}
             Some(Said::Hello(_)) | None => panic!("one hello is enough"),
         }
         true

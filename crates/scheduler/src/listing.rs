@@ -1,4 +1,4 @@
-//! Queries that nobody waits for, and the list of all schedulers' queries.
+//! The list of all schedulers' queries.
 
 use std::time::Duration;
 
@@ -12,16 +12,6 @@ use crate::scheduler::Shared;
 
 /// How long a peer may take to list its queries. A list is better short than late.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What is answered to those who want a query to run by itself: nothing here would carry it on if
-/// this scheduler died.
-pub(crate) fn unsupported() -> QueryError {
-    QueryError::new(
-        ErrorClass::Unsupported,
-        "this scheduler keeps no journal, so it takes no query that runs by itself and keeps no \
-         result: send the statement to POST /v1/sql and wait for its result",
-    )
-}
 
 /// The queries of all live schedulers.
 pub(crate) async fn list(shared: &Shared, filter: &QueryFilter) -> Result<QueryPage, QueryError> {

@@ -1,0 +1,186 @@
+//! Queries that run by themselves: through deaths of schedulers, one or all.
+
+use paceline_testkit::Role;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Running, SLOW, check, reference, until};
+
+struct Api {
+    client: Client,
+    addresses: Vec<String>,
+}
+
+impl Api {
+    fn of(running: &Running) -> Self {
+        let schedulers = running.cluster.schedulers().iter();
+        Api {
+            client: Client::new(),
+            addresses: schedulers
+                .map(|node| node.announced().http.clone())
+                .collect(),
+        }
+    }
+
+    async fn submit(&self, scheduler: usize, sql: &str, key: Option<&str>) -> (StatusCode, Value) {
+        let url = format!("http://{}/v1/queries", self.addresses[scheduler]);
+        let mut request = self.client.post(url).json(&json!({ "sql": sql }));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn get(&self, scheduler: usize, path: &str) -> (StatusCode, Vec<u8>) {
+        let url = format!("http://{}/v1/queries/{path}", self.addresses[scheduler]);
+        let request = self.client.get(url);
+        let answer = request
+            .header("accept", "application/vnd.apache.arrow.stream")
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        (status, answer.bytes().await.unwrap().to_vec())
+    }
+
+    async fn report(&self, scheduler: usize, query: &str) -> Value {
+        let (status, body) = self.get(scheduler, query).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert!(status.is_success(), "{status}: {body}");
+        body
+    }
+
+    async fn finished(&self, scheduler: usize, query: &str) -> Value {
+        until("the query has ended", || async {
+            let report = self.report(scheduler, query).await;
+            let state = report["state"].as_str().unwrap().to_string();
+            assert!(
+                ["queued", "running", "finished"].contains(&state.as_str()),
+                "{report}"
+            );
+            (state == "finished").then_some(report)
+        })
+        .await
+    }
+
+    /// Reads the whole result at a scheduler and compares it with one process's.
+    async fn check(&self, scheduler: usize, query: &str) {
+        let (status, body) = self.get(scheduler, &format!("{query}/results")).await;
+        assert!(
+            status.is_success(),
+            "{status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        let reader = arrow::ipc::reader::StreamReader::try_new(&body[..], None).unwrap();
+        let answer = paceline::client::Answer {
+            schema: reader.schema(),
+            batches: reader.map(Result::unwrap).collect(),
+        };
+        check(&reference().await, SLOW, &answer).await.unwrap();
+    }
+}
+
+fn id(accepted: &Value) -> String {
+    let id = accepted["query_id"].as_str().or(accepted["id"].as_str());
+    id.unwrap_or_else(|| panic!("{accepted}")).to_string()
+}
+
+async fn runs(api: &Api, scheduler: usize, query: &str) {
+    until("it runs", || async {
+        let report = api.report(scheduler, query).await;
+        let stages = report["stages"].as_array().cloned().unwrap_or_default();
+        stages
+            .iter()
+            .any(|stage| stage["done"].as_u64() > Some(0))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submitted_query_outlives_its_scheduler() {
+    let mut running = Running::with_tpch().await;
+    let api = Api::of(&running);
+    let (status, accepted) = api.submit(0, SLOW, Some("nightly")).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+    let query = id(&accepted);
+    runs(&api, 0, &query).await;
+    let (status, _) = api.get(1, &format!("{query}/results")).await;
+    assert_eq!(status, StatusCode::CONFLICT, "it has not ended");
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+
+    let report = api.finished(1, &query).await;
+    assert_eq!(report["epoch"], 1, "{report}");
+    api.check(1, &query).await;
+    let (status, again) = api.submit(1, SLOW, Some("nightly")).await;
+    assert!(status.is_success(), "{again}");
+    assert_eq!(id(&again), query, "the same name is the same query");
+    let (status, other) = api.submit(1, "select 1", Some("nightly")).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
+    let mut running = Running::with_tpch().await;
+    let api = Api::of(&running);
+    let (_, accepted) = api.submit(0, SLOW, None).await;
+    let query = id(&accepted);
+    runs(&api, 0, &query).await;
+    for scheduler in 0..2 {
+        running
+            .cluster
+            .kill(Role::Scheduler, scheduler)
+            .await
+            .unwrap();
+    }
+    for scheduler in 0..2 {
+        running
+            .cluster
+            .restart(Role::Scheduler, scheduler)
+            .await
+            .unwrap();
+    }
+    let report = api.finished(0, &query).await;
+    assert!(report["epoch"].as_u64() >= Some(1), "{report}");
+    api.check(0, &query).await;
+    api.check(1, &query).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_are_kept_for_their_time_and_failures_told() {
+    let running = Running::with_tpch().await;
+    let api = Api::of(&running);
+    let (_, accepted) = api
+        .submit(0, "select n_name from nation order by 1", None)
+        .await;
+    let query = id(&accepted);
+    let report = api.finished(1, &query).await;
+    assert_eq!(report["result"]["rows"], 25, "{report}");
+    let (status, body) = api.get(1, &format!("{query}/results?page=0")).await;
+    assert!(status.is_success() && !body.is_empty());
+    let (status, _) = api.get(1, &format!("{query}/results?page=9")).await;
+    assert!(status.is_client_error(), "{status}");
+
+    let (_, accepted) = api
+        .submit(
+            0,
+            "select 1 / (n_nationkey - n_nationkey) from nation",
+            None,
+        )
+        .await;
+    let query = id(&accepted);
+    let report = until("it fails", || async {
+        let report = api.report(1, &query).await;
+        (report["state"] == "failed").then_some(report)
+    })
+    .await;
+    assert!(report["error"]["message"].as_str().is_some(), "{report}");
+    let (status, body) = api.get(1, &format!("{query}/results")).await;
+    assert_eq!(
+        status,
+        StatusCode::BAD_REQUEST,
+        "{}",
+        String::from_utf8_lossy(&body)
+    );
+}

@@ -1,0 +1,199 @@
+//! The end of a query that runs by itself: its result is stored, then its one outcome is created, and
+//! only then its owner lets go of it. Whatever dies in between, another owner does the same again, and
+//! the outcome that exists counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use paceline_core::ownership::rank;
+use paceline_model::{ErrorClass, QueryError, QueryId, QueryState, ResultSize};
+use paceline_store::{Ending, ResultManifest};
+
+use crate::enqueued::{STATUS, away};
+use crate::record::QueryRecord;
+use crate::results::{self, Reading, to_ipc};
+use crate::scheduler::Shared;
+use crate::service::Service;
+use crate::written::unix_millis;
+
+/// Rows in memory of one part of a stored result.
+const PART_BYTES: usize = 8 << 20;
+
+/// For how long each write of a result is repeated while the store is away.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// After a failure of the store.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often results whose time is over are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Concludes a query however long the store is away, for as long as the query is this scheduler's own.
+pub(crate) async fn conclude_in_time(shared: Arc<Shared>, query: QueryId) {
+    let service = Service::new(Arc::clone(&shared));
+    loop {
+        let mine = shared
+            .driver
+            .with_record(&query, |record| !record.is_moved());
+        if mine != Some(true) {
+            return;
+        }
+        match conclude(&service, query).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%query, %error, "its outcome is not durable yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Stores what came of a query and gives it its outcome.
+///
+/// # Errors
+/// If that is not known to be durable; it may be tried again.
+pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), QueryError> {
+    let shared = &service.shared;
+    let kept = shared.driver.with_record(&query, |record| record.kept);
+    let Some(ttl) = kept.flatten() else {
+        return Ok(());
+    };
+    let (manifest, error) = match store(service, query).await {
+        Ok(manifest) => (manifest, None),
+        Err(Broken::Query(error)) => (None, Some(error)),
+        Err(Broken::Store(error)) => return Err(error),
+    };
+    let expires = unix_millis().saturating_add(ttl.as_millis() as u64);
+    let manifest = manifest.map(|mut manifest| {
+        manifest.expires_at_unix_ms = expires;
+        manifest
+    });
+    let size = manifest.map(|manifest| ResultSize {
+        rows: manifest.rows,
+        pages: manifest.parts,
+    });
+    shared
+        .driver
+        .with_record(&query, |record| record.concluded(size, error.clone()));
+    let me = shared.driver.me();
+    let Some(status) = shared.driver.status(&query) else {
+        return Ok(());
+    };
+    let mut result = manifest.map_or_else(|| serde_json::json!({}), ResultManifest::to_json);
+    result[STATUS] = serde_json::to_value(&status).unwrap_or_default();
+    let ending = Ending {
+        state: status.state,
+        by: me,
+        epoch: status.epoch,
+        error: status.error,
+        result,
+    };
+    let claims = &shared.journaling.claims;
+    claims.finish(query, &ending).await.map_err(|e| away(&e))?;
+    shared.driver.let_go(query);
+    Ok(())
+}
+
+enum Broken {
+    /// The query has no result, for good.
+    Query(QueryError),
+    /// It may have one yet.
+    Store(QueryError),
+}
+
+/// Stores the rows of a query; none of a statement that has no columns.
+async fn store(service: &Service, query: QueryId) -> Result<Option<ResultManifest>, Broken> {
+    let shared = &service.shared;
+    let about = |record: &mut QueryRecord| (record.epoch, record.ticket.clone());
+    let (epoch, ticket) = match shared.driver.with_record(&query, about) {
+        Some((epoch, Some(ticket))) => (epoch, ticket),
+        _ => return Ok(None),
+    };
+    let Some(reading) = Reading::begin(&shared.driver, query) else {
+        return Ok(None);
+    };
+    let schema = Arc::clone(&reading.schema);
+    reading.complete().await.map_err(Broken::Query)?;
+    let encoded = paceline_plan::schema_to_ipc(&schema).into();
+    let mut writer = shared
+        .journaling
+        .results
+        .write(query, epoch, encoded, PATIENCE);
+    let mut rows = results::rows(service.clone(), reading, ticket);
+    let mut part: Vec<RecordBatch> = Vec::new();
+    loop {
+        let batch = rows.try_next().await.map_err(read_failure)?;
+        let more = batch.is_some();
+        part.extend(batch);
+        let bytes: usize = part.iter().map(RecordBatch::get_array_memory_size).sum();
+        if !part.is_empty() && (!more || bytes >= PART_BYTES) {
+            let count: usize = part.iter().map(RecordBatch::num_rows).sum();
+            let encoded = to_ipc(&schema, &part).map_err(Broken::Query)?;
+            let written = writer.write(count as u64, encoded).await;
+            written.map_err(|e| Broken::Store(QueryError::new(e.class(), e.to_string())))?;
+            part.clear();
+        }
+        if !more {
+            break;
+        }
+    }
+    let index = writer.finish().await;
+    let index = index.map_err(|e| Broken::Store(QueryError::new(e.class(), e.to_string())))?;
+    Ok(Some(ResultManifest::of(&index, epoch, 0)))
+}
+
+/// What is lost while it is read is made again, and read again from the start.
+fn read_failure(error: QueryError) -> Broken {
+    match error.class {
+        ErrorClass::Retryable | ErrorClass::OutputLost | ErrorClass::Unavailable => {
+            Broken::Store(error)
+        }
+        _ => Broken::Query(error),
+    }
+}
+
+impl QueryRecord {
+    /// The query's result is stored, or will never be.
+    fn concluded(&mut self, size: Option<ResultSize>, error: Option<QueryError>) {
+        self.stored = size;
+        self.is_concluded = true;
+        if let Some(error) = error
+            && self.error.is_none()
+        {
+            self.state = QueryState::Failed;
+            self.error = Some(error);
+        }
+    }
+}
+
+/// Removes results whose time is over, for as long as it is polled. The schedulers share that work.
+pub(crate) async fn sweep_results(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sweep(&shared).await {
+            tracing::warn!(%error, "could not look for results whose time is over");
+        }
+    }
+}
+
+async fn sweep(shared: &Shared) -> Result<(), paceline_store::ResultError> {
+    let journaling = &shared.journaling;
+    let me = shared.driver.me();
+    let live = shared.membership.live();
+    for query in journaling.results.queries().await? {
+        let ids = live.iter().map(|beacon| &beacon.scheduler);
+        if rank(query, &me, ids) > 0 {
+            continue;
+        }
+        let Some(ending) = journaling.claims.outcome(query).await? else {
+            continue;
+        };
+        let manifest = ResultManifest::from_json(&ending.result);
+        if manifest.is_none_or(|manifest| manifest.expires_at_unix_ms <= unix_millis()) {
+            journaling.results.remove(query).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Queries that run by themselves: accepted once they are durable, and told of for as long as their
+//! outcome is kept.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::{StreamExt, TryStreamExt, stream};
+use paceline_frontend::{QueryService, StoredResult, Submission};
+use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
+use paceline_store::{Ending, ResultError, ResultManifest, ResultReader, StoreError};
+use uuid::Uuid;
+
+use crate::conclusion::conclude;
+use crate::keyed::{Durable, named, other_statement};
+use crate::peers::unknown;
+use crate::results::from_ipc;
+use crate::service::Service;
+
+/// What an outcome carries of the query's last status.
+pub(crate) const STATUS: &str = "status";
+
+impl Service {
+    /// Accepts a query that runs by itself, unless it was accepted before.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that it is not known to be durable.
+    pub(crate) async fn accept_submission(
+        &self,
+        request: Submission,
+    ) -> Result<QueryStatus, QueryError> {
+        let shared = &self.shared;
+        let statement = &request.statement;
+        let key = statement.idempotency_key.clone();
+        let query = key
+            .as_deref()
+            .map_or_else(|| QueryId(Uuid::now_v7()), named);
+        let _turn = shared.turns.begin(query).await;
+        if key.is_some() {
+            match self.status(query).await {
+                Ok(status) if status.sql == statement.sql => return Ok(status),
+                Ok(_) => return Err(other_statement()),
+                Err(error) if error.class == ErrorClass::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let durable = Durable {
+            query,
+            key,
+            timeout: request.timeout,
+            kept: Some(request.result_ttl.unwrap_or(shared.submitted_ttl)),
+        };
+        self.accept(statement, Some(durable)).await?;
+        let answered = shared.driver.with_record(&query, |r| r.plan.is_none());
+        if answered == Some(true) {
+            // It is over already, and in no journal: it is kept before its client is told.
+            conclude(self, query).await?;
+        }
+        self.status(query).await
+    }
+
+    /// The status of a query that nobody drives any more.
+    pub(crate) async fn past_status(&self, query: QueryId) -> Result<QueryStatus, QueryError> {
+        let ending = self.outcome(query).await?.ok_or_else(|| unknown(query))?;
+        let status = ending.result.get(STATUS).cloned().unwrap_or_default();
+        serde_json::from_value(status).map_err(|e| {
+            let message = format!("the outcome of query {query} cannot be read: {e}");
+            QueryError::new(ErrorClass::Bug, message)
+        })
+    }
+
+    async fn outcome(&self, query: QueryId) -> Result<Option<Ending>, QueryError> {
+        let claims = &self.shared.journaling.claims;
+        claims.outcome(query).await.map_err(|e| away(&e))
+    }
+
+    /// The kept result of a query.
+    ///
+    /// # Errors
+    /// Why there is none, or none yet.
+    pub(crate) async fn kept_result(&self, query: QueryId) -> Result<StoredResult, QueryError> {
+        let Some(ending) = self.outcome(query).await? else {
+            let status = self.status(query).await?;
+            return Err(if status.submitted {
+                let message = format!(
+                    "query {query} has not ended yet: it is {}",
+                    status.state.as_str()
+                );
+                QueryError::new(ErrorClass::Conflict, message)
+            } else {
+                let message = format!(
+                    "the result of query {query} is not kept: somebody waits for it; submit \
+                     statements to POST /v1/queries to have their results kept"
+                );
+                QueryError::new(ErrorClass::NotFound, message)
+            });
+        };
+        if let Some(error) = ending.error {
+            return Err(error);
+        }
+        let manifest = ResultManifest::from_json(&ending.result);
+        let epoch = manifest.map(|manifest| manifest.epoch);
+        let results = &self.shared.journaling.results;
+        let reader = match epoch {
+            Some(epoch) => results.open(query, epoch).await.map_err(|e| away(&e))?,
+            None => None,
+        };
+        let reader = reader.ok_or_else(|| {
+            let message =
+                format!("the result of query {query} is not kept any more: its time is over");
+            QueryError::new(ErrorClass::NotFound, message)
+        })?;
+        stored(reader)
+    }
+}
+
+fn stored(reader: ResultReader) -> Result<StoredResult, QueryError> {
+    let index = reader.index();
+    let schema =
+        paceline_plan::schema_from_ipc(&index.schema).map_err(|e| paceline_plan::classify(&e))?;
+    let (pages, rows) = (index.parts.len() as u64, index.rows);
+    let reader = Arc::new(reader);
+    Ok(StoredResult::new(schema, pages, rows, move |range| {
+        let to = |page: u64| usize::try_from(page).unwrap_or(usize::MAX);
+        let parts = ResultReader::clone(&reader).parts(to(range.start)..to(range.end));
+        parts
+            .map_err(|e: ResultError| QueryError::new(e.class(), e.to_string()))
+            .and_then(|bytes| async move {
+                let batches: Vec<RecordBatch> = from_ipc(&bytes)?;
+                Ok(stream::iter(batches).map(Ok))
+            })
+            .try_flatten()
+            .boxed()
+    }))
+}
+
+pub(crate) fn away(error: &StoreError) -> QueryError {
+    QueryError::new(error.class(), error.to_string())
+}
