@@ -141,7 +141,12 @@ impl Cluster for ClusterPort {
         &self,
         request: Request<cluster::ForwardRequest>,
     ) -> Result<Response<cluster::ForwardResponse>, Status> {
-        let answer = crate::peers::answer(&self.service, request.into_inner())
+        let request = request.into_inner();
+        // Who has given its queries away knows nothing about them that counts.
+        if request.to != self.shared.driver.me().as_str() || self.shared.has_handed_over() {
+            return Err(Status::unavailable("the scheduler asked is no more"));
+        }
+        let answer = crate::peers::answer(&self.service, request)
             .await
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         Ok(Response::new(answer))

@@ -46,6 +46,8 @@ enum Standing {
     Claimed,
     /// Whoever drove it is alive, and does not know it any more.
     Nowhere,
+    /// This scheduler drove it, and has left it to others.
+    Left,
     /// No journal holds it.
     Lost(Epoch),
 }
@@ -77,6 +79,8 @@ pub(crate) async fn ask(
         let standing = standing(shared, query, first, &asked.silent).await;
         match standing.map_err(error)? {
             Standing::Coming => {}
+            Standing::Left if grace > 0 => grace -= 1,
+            Standing::Left => return Err(leaving()),
             Standing::Claimed if grace > 0 => grace -= 1,
             Standing::Claimed | Standing::Nowhere => return Err(unknown(query)),
             Standing::Lost(epoch) => return Ok(Found::Lost(epoch)),
@@ -100,7 +104,15 @@ async fn standing(
     let Some(holder) = holder else {
         return held_by_any(shared, query).await;
     };
-    if holder == shared.driver.me() || !shared.membership.is_gone(&holder) {
+    if !shared.membership.knows(&holder) {
+        // It may have started a moment ago.
+        shared.membership.look().await?;
+    }
+    let here = holder == shared.driver.me();
+    if here && shared.has_handed_over() {
+        return Ok(Standing::Left);
+    }
+    if here || !shared.membership.is_gone(&holder) {
         return Ok(match (silent.contains(&holder), epoch) {
             // Its journal decides, once it is sealed.
             (true, _) => Standing::Coming,

@@ -119,14 +119,16 @@ impl Peers {
     /// If it does not answer.
     async fn ask(
         &self,
-        address: &str,
+        peer: &Beacon,
         query: QueryId,
         operation: Operation,
     ) -> Result<Option<Result<Answer, QueryError>>, QueryError> {
         let request = cluster::ForwardRequest {
             query: query_bytes(query),
             operation: Some(operation),
+            to: peer.scheduler.to_string(),
         };
+        let address = &peer.addresses.cluster;
         let mut client = self.client(address)?;
         match client.forward(request).await.map(|r| r.into_inner().answer) {
             Ok(Some(Answer::Failed(failed))) => {
@@ -150,8 +152,7 @@ impl Peers {
         let mut peers = shared.membership.peers();
         peers.sort_by_key(|peer| first != Some(&peer.scheduler));
         for peer in peers {
-            let address = &peer.addresses.cluster;
-            match self.ask(address, query, operation.clone()).await {
+            match self.ask(&peer, query, operation.clone()).await {
                 Ok(Some(answer)) => {
                     asked.answer = Some(answer);
                     return asked;

@@ -159,11 +159,28 @@ impl Book {
         if self.ended.epoch(query).is_some_and(|ended| epoch <= ended) {
             return Err(Refusal::Ended);
         }
+        let former = self.held.owner(query).cloned();
         let taken_over = self.held.admit(query, epoch, &scheduler)?;
         if taken_over {
+            self.tell_former_owner(query, epoch, former.as_ref());
             self.tell_new_owner(query);
         }
         Ok(())
+    }
+
+    /// A former owner that is still attached may not know that it is one: it would wait for states
+    /// that others are told.
+    fn tell_former_owner(&mut self, query: QueryId, epoch: Epoch, former: Option<&SchedulerId>) {
+        if let Some(former) = former
+            && let Some(link) = self.links.of_mut(former)
+        {
+            link.held.push(cluster::HeldQuery {
+                query: query_bytes(query),
+                epoch: epoch.0,
+                ..cluster::HeldQuery::default()
+            });
+            link.wake.notify_one();
+        }
     }
 
     /// Notes that the scheduler adopted a query, and what it is to be told of it: all that is held,

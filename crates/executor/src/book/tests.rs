@@ -100,6 +100,12 @@ fn a_new_owner_is_told_everything_and_the_old_one_counts_for_nothing() {
     let _running = begin(&mut book, id(2));
 
     book.admit(b, query(), Epoch(3)).unwrap();
+    let news = book.adopted(a);
+    assert_eq!(
+        (news.len(), news[0].epoch),
+        (1, 3),
+        "it is told that it is over"
+    );
     book.acknowledge(a, &[told[0].number]);
     let states = book.outgoing(b, false);
     let mut tasks: Vec<_> = states.iter().map(|state| state.task).collect();
@@ -306,6 +312,7 @@ fn an_adopter_is_told_what_is_held_and_everybody_who_is_attached() {
     assert_eq!((told.len(), told[0].epoch), (1, 1));
     assert_eq!((told[0].finished.len(), told[0].running.len()), (1, 1));
     assert!(book.adopted(b).is_empty(), "said once");
+    assert_eq!(book.adopted(a).len(), 1);
 
     let refused = book.adopt(a, query(), Epoch(0), false);
     assert_eq!(refused.unwrap_err(), Refusal::StaleEpoch(Epoch(1)));

@@ -98,6 +98,7 @@ impl Driver {
         let mut state = self.state.lock();
         for held in answers {
             let query = held.query;
+            self.doubt_if_overtaken(&state, query, held.epoch);
             match state.adopting.get_mut(&query) {
                 Some(adopting) => {
                     if adopting.waiting.remove(executor) {

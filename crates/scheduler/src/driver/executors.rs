@@ -163,7 +163,7 @@ impl Driver {
 
     /// An executor that has seen a later owner of a query than this one obeys that one: this
     /// scheduler's journal may be sealed.
-    fn doubt_if_overtaken(&self, state: &State, query: QueryId, seen: Epoch) {
+    pub(super) fn doubt_if_overtaken(&self, state: &State, query: QueryId, seen: Epoch) {
         let record = state.shelf.get(&query).filter(|record| !record.is_moved());
         if record.is_some_and(|record| record.epoch < seen) {
             self.newsroom.tell(News::Doubt);
