@@ -105,8 +105,11 @@ async fn standing(
         return held_by_any(shared, query).await;
     };
     if !shared.membership.knows(&holder) {
-        // It may have started a moment ago.
+        // It may have started a moment ago; then it is asked next time.
         shared.membership.look().await?;
+        if shared.membership.knows(&holder) {
+            return Ok(Standing::Coming);
+        }
     }
     let here = holder == shared.driver.me();
     if here && shared.has_handed_over() {

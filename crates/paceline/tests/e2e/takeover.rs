@@ -251,7 +251,7 @@ async fn load(
             turn += 1;
             let address = &addresses[turn % addresses.len()];
             let problem = match once(address, sql, &mut started).await {
-                Ok(rows) if rows == 5 => {
+                Ok(5) => {
                     answers += 1;
                     break;
                 }
