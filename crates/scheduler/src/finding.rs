@@ -130,10 +130,16 @@ async fn standing(
         }
         return Ok(Standing::Coming);
     }
-    match replayed.book.held(query) {
-        Some(_) => Ok(Standing::Coming),
-        None => Ok(Standing::Lost(epoch.next())),
+    if replayed.book.held(query).is_some() {
+        return Ok(Standing::Coming);
     }
+    // A journal is drained after the claims on what it held: one that was made while it was read here
+    // is there by now.
+    let claimed = shared.journaling.claims.adopter(query, epoch.next());
+    Ok(match claimed.await? {
+        Some(_) => Standing::Coming,
+        None => Standing::Lost(epoch.next()),
+    })
 }
 
 /// Who owned the query last, and at which epoch.
