@@ -102,7 +102,11 @@ async fn standing(
 ) -> Result<Standing, JournalError> {
     let (holder, epoch) = holder(shared, query, first).await?;
     let Some(holder) = holder else {
-        return held_by_any(shared, query).await;
+        // One who does not answer may drive it; that shows when it is known to be dead or alive.
+        return match silent.is_empty() {
+            true => held_by_any(shared, query).await,
+            false => Ok(Standing::Coming),
+        };
     };
     if !shared.membership.knows(&holder) {
         // It may have started a moment ago; then it is asked next time.
@@ -171,7 +175,12 @@ async fn held_by_any(shared: &Shared, query: QueryId) -> Result<Standing, Journa
             return Ok(Standing::Coming);
         }
     }
-    Ok(Standing::Nowhere)
+    // See above.
+    let claimed = shared.journaling.claims.adopter(query, Epoch(1)).await?;
+    Ok(match claimed {
+        Some(_) => Standing::Coming,
+        None => Standing::Nowhere,
+    })
 }
 
 fn error(error: JournalError) -> QueryError {

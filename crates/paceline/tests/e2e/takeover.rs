@@ -90,6 +90,9 @@ async fn the_owner_killed_midway_loses_nothing() {
     let before = running.http(0).query(query).await.unwrap();
     assert_eq!(before.epoch.0, 0);
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    // Who asks at once is not told that there is no such query.
+    let report = running.http(1).query(query).await.unwrap();
+    assert_eq!(report.epoch.0, 1, "{report:?}");
 
     let answer = ask(&running, 1, &started).await.unwrap();
     check(&reference().await, SLOW, &answer).await.unwrap();
