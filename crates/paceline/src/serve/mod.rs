@@ -37,7 +37,7 @@ pub(crate) struct Arguments<R: ForRole> {
 /// Serves until a signal asks for the end.
 pub(crate) fn run<R: ForRole>(arguments: Arguments<R>) -> Result<(), Failure> {
     if matches!(R::ROLE, Role::Executor | Role::Standalone) {
-        allocator::give_back_at_once();
+        allocator::give_back_soon();
     }
     let environment: Vec<(String, String)> = environment().collect();
     let configuration = config::load(
