@@ -225,6 +225,11 @@ impl Core {
         };
     }
 
+    /// Whether a query ended here lately. A further submission of it would be passed over.
+    pub fn has_ended(&self, query: QueryId) -> bool {
+        self.ended.contains_key(&query)
+    }
+
     /// Where a query is in its life and how far each of its stages has come. None for a query that
     /// was never here, or has ended.
     pub fn status(&self, query: QueryId) -> Option<(QueryState, Vec<StageProgress>)> {

@@ -66,6 +66,9 @@ impl Service {
         if let Some((submitted, sql)) = self.attach(query, None).await? {
             return same(submitted, &sql, request);
         }
+        if self.shared.driver.has_ended(query) {
+            return Err(gone());
+        }
         let key = Some(key.to_string());
         let durable = Durable {
             query,

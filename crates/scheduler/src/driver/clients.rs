@@ -63,6 +63,11 @@ impl Driver {
         all
     }
 
+    /// Whether a query ended here, and nothing but that is remembered of it.
+    pub(crate) fn has_ended(&self, query: QueryId) -> bool {
+        self.state.lock().core.has_ended(query)
+    }
+
     /// Cancels a query; false if there is none of that id that could be.
     pub(crate) fn cancel(&self, query: QueryId) -> bool {
         let mut state = self.state.lock();

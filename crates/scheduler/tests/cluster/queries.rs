@@ -1,5 +1,7 @@
 //! Queries from a client to executors and back.
 
+use std::time::Duration;
+
 use crate::support::{Cluster, reference, sorted};
 
 const STATEMENTS: [&str; 6] = [
@@ -143,4 +145,19 @@ async fn an_executor_that_dies_costs_a_re_run_and_not_the_query() {
             status["executors"].as_array().map(Vec::len) == Some(1)
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_whose_result_is_gone_is_refused_and_not_run_again() {
+    let cluster = Cluster::start_with(1, 1, |options| options.result_ttl = Duration::ZERO).await;
+    cluster.make_table("t", 100).await;
+    let sql = "SELECT count(*) AS n FROM t";
+    let (status, text) = cluster.named(0, sql, "once").await;
+    assert_eq!(status, 200, "{text}");
+    let gone = || async {
+        let (status, text) = cluster.named(0, sql, "once").await;
+        assert!(status == 200 || text.contains("is gone"), "{status} {text}");
+        status != 200
+    };
+    cluster.until("the result to be gone", gone).await;
 }

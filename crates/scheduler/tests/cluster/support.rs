@@ -151,6 +151,18 @@ impl Cluster {
         Err((text("class"), text("message")))
     }
 
+    /// Runs a statement under a name of the client's own; the answer's status and text.
+    pub(crate) async fn named(&self, scheduler: usize, sql: &str, key: &str) -> (u16, String) {
+        let request = self.client.post(self.url(scheduler, "/v1/sql"));
+        let request = request
+            .header("content-type", "text/plain")
+            .header("idempotency-key", key)
+            .body(sql.to_string());
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await;
+        let answer = answer.expect("an answer in time").unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     /// Makes a table of several Parquet files: ids 0 to `rows`, a group, a value and a name.
     pub(crate) async fn make_table(&self, name: &str, rows: i64) -> std::path::PathBuf {
         let directory = self.directory.path().join(name);
