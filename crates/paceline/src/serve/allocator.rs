@@ -16,10 +16,11 @@ const MILLISECONDS: &str = "1";
 /// somebody has chosen a delay.
 ///
 /// Executors hold a stage's outputs and drop them all together. By default those pages stay with the
-/// process for a second, beside the ones that the next stage fills: over TPC-H at scale 1 executors
-/// peak a quarter higher then. Without any delay, however, most buffers of most batches are new
-/// pages, which the kernel has to clear first: that took a third of an executor's time and made the
-/// queries a fifth slower.
+/// process for a second, beside the ones that the next stage fills, and executors peak higher. Without
+/// any delay, however, most buffers of most batches are new pages, which the kernel has to clear first.
+/// TPC-H at scale 1 with two executors, in three runs each, took 1.55 to 1.62 times as long as one
+/// process without a delay and 1.42 to 1.45 times as long with this one, and peaked at 1.22 to 1.30
+/// and 1.33 to 1.51 times its memory.
 pub(super) fn give_back_soon() {
     if std::env::var_os(DELAY).is_some() {
         return;
