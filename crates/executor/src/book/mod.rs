@@ -208,6 +208,10 @@ impl Book {
         });
         self.add_unheard(query, &mut held);
         if let Some(link) = self.links.get_mut(link) {
+            if afresh && admitted.is_ok() {
+                // What a new owner is told as a matter of course is of the former plan.
+                link.passing.retain(|state| state.query != held.query);
+            }
             link.held.push(held);
             link.wake.notify_one();
         }
