@@ -3,10 +3,8 @@
 mod cluster;
 mod exchanges;
 mod fixture;
-mod order;
 mod session;
 
 pub(crate) use cluster::describe;
 pub(crate) use fixture::fixture;
-pub(crate) use order::order_of;
 pub(crate) use session::{SLOTS, Session, settings};

@@ -9,10 +9,9 @@ use paceline_plan::{
     Catalog, Change, Engine, EngineOptions, Planned, Planner, PlannerOptions, QueryPlan,
     SessionSettings, TableDefinition, ViewDefinition,
 };
-use paceline_testkit::{Order, Reference, compare};
+use paceline_testkit::{Order, Reference, compare, order_of};
 
 use super::cluster::{Cluster, Ran, describe};
-use super::order_of;
 
 /// Executors with two slots each.
 pub(crate) const SLOTS: [u32; 3] = [2, 2, 2];
