@@ -7,6 +7,7 @@ mod support;
 mod errors;
 mod explain;
 mod rules;
+mod scans;
 mod snapshots;
 mod statements;
 mod tpcds;

@@ -21,8 +21,8 @@ fn portable(graph: &StageGraph) -> String {
     portable + rest
 }
 
-/// As small to this data as the default is to scale 1.
-const SMALL: ByteSize = ByteSize(64 << 10);
+/// Small enough for most queries to be cut, and not all of them.
+const SMALL: ByteSize = ByteSize(8 << 10);
 
 async fn plan(session: &Session, sql: &str) -> QueryPlan {
     match session.plan_for(sql, SMALL, &SLOTS).await {
