@@ -7,7 +7,7 @@ use std::str::FromStr;
 use arrow::ipc::CompressionType;
 use paceline_model::ByteSize;
 
-/// How frames are compressed, on disk and between executors. Batches in memory never are.
+/// How frames are compressed, on disk and between machines. Batches in memory never are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// Not at all: the least CPU, the most bytes.
@@ -79,16 +79,19 @@ pub struct StoreOptions {
     pub directory: PathBuf,
     /// How frames are compressed, on disk and on the wire.
     pub compression: Compression,
+    /// Whether they are compressed for readers on the same machine as well.
+    pub compress_nearby: bool,
 }
 
 impl StoreOptions {
-    /// Options with 512 MiB of memory, 4 MiB for each attempt, and LZ4.
+    /// Options with 512 MiB of memory, 4 MiB for each attempt, and LZ4 between machines.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         StoreOptions {
             memory_limit: ByteSize::mib(512),
             attempt_buffer: ByteSize::mib(4),
             directory: directory.into(),
             compression: Compression::default(),
+            compress_nearby: false,
         }
     }
 }

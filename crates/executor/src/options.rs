@@ -44,7 +44,7 @@ pub struct ExecutorOptions {
     /// How the object stores of tables are reached: endpoints, regions, credentials by their usual
     /// names. Never printed.
     pub object_store: BTreeMap<String, String>,
-    /// How exchange outputs are compressed, on disk and on the wire.
+    /// How exchange outputs are compressed, on disk and between machines.
     pub compression: Compression,
     /// How often each scheduler hears of this executor at least.
     pub heartbeat: Duration,

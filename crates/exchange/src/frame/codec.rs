@@ -37,16 +37,26 @@ pub(crate) struct FrameCodec {
     numbered: Option<SchemaRef>,
     dictionaries: usize,
     options: IpcWriteOptions,
+    /// As `options`, without compression.
+    plain: IpcWriteOptions,
+}
+
+/// Whether a frame is compressed as its codec says, or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Compressed,
+    Plain,
 }
 
 impl FrameCodec {
     pub(crate) fn new(schema: SchemaRef, compression: Compression) -> Result<Self, ArrowError> {
-        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
-            .try_with_compression(compression.codec())?;
+        let plain = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
+        let options = plain.clone().try_with_compression(compression.codec())?;
         let mut codec = FrameCodec {
             numbered: None,
             dictionaries: 0,
             options,
+            plain,
             schema,
         };
         if has_dictionary(codec.schema.fields().iter().map(AsRef::as_ref)) {
@@ -81,18 +91,23 @@ impl FrameCodec {
     pub(crate) fn encode(
         &self,
         batch: &RecordBatch,
+        packing: Packing,
         context: &mut IpcWriteContext,
     ) -> Result<Encoded, ArrowError> {
+        let options = match packing {
+            Packing::Compressed => &self.options,
+            Packing::Plain => &self.plain,
+        };
         let mut tracker = DictionaryTracker::new(false);
         for _ in 0..self.dictionaries {
             tracker.next_dict_id();
         }
         let (dictionaries, message) =
-            IpcDataGenerator::default().encode(batch, &mut tracker, &self.options, context)?;
+            IpcDataGenerator::default().encode(batch, &mut tracker, options, context)?;
         let mut bytes =
             Vec::with_capacity(message.ipc_message.len() + message.arrow_data.len() + 64);
         for part in dictionaries.into_iter().chain([message]) {
-            write_message(&mut bytes, part, &self.options)?;
+            write_message(&mut bytes, part, options)?;
         }
         Ok(Encoded {
             rows: u32::try_from(batch.num_rows()).map_err(|_| {

@@ -10,7 +10,7 @@ mod compact;
 mod measure;
 
 pub(crate) use coalesce::{Pending, Piece, split};
-pub(crate) use codec::{Encoded, FrameCodec, with_schema};
+pub(crate) use codec::{Encoded, FrameCodec, Packing, with_schema};
 pub(crate) use compact::compact;
 
 /// Rows that complete a frame.

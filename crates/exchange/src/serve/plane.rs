@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::lanes::Lanes;
 use super::session::Session;
 use crate::MOST_FRAME_BYTES;
+use crate::frame::Packing;
 use crate::metrics::Counted;
 use crate::store::OutputStore;
 
@@ -44,6 +45,18 @@ impl DataPlane {
             .max_decoding_message_size(MOST_REQUEST_BYTES)
             .max_encoding_message_size(MOST_FRAME_BYTES)
     }
+
+    /// Between two processes of one machine bytes cost less to move than to compress. Both ends of
+    /// such a connection have one address.
+    fn packing<T>(&self, request: &Request<T>) -> Packing {
+        let ends = request.remote_addr().zip(request.local_addr());
+        let nearby = ends.is_some_and(|(reader, here)| reader.ip() == here.ip());
+        if nearby && !self.store.compresses_nearby() {
+            Packing::Plain
+        } else {
+            Packing::Compressed
+        }
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -70,6 +83,7 @@ impl FlightService for DataPlane {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Answer<Self::DoExchangeStream> {
+        let packing = self.packing(&request);
         let mut inbound = request.into_inner();
         let first = inbound.message().await?;
         let descriptor = first.and_then(|message| message.flight_descriptor);
@@ -80,7 +94,7 @@ impl FlightService for DataPlane {
             .map_err(|e| Status::invalid_argument(format!("malformed request: {e}")))?;
         let lanes = Lanes::new(&request)?;
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
-        let session = Session::new(self.store.clone(), &request, lanes, sender)?;
+        let session = Session::new(self.store.clone(), &request, packing, lanes, sender)?;
         let counted = Counted::new(&self.store.metrics().serving_streams);
         // Ends by itself when either side of the stream is gone.
         tokio::spawn(async move {

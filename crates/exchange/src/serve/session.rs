@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::lanes::{Lane, Lanes};
 use crate::error::LostReason;
-use crate::frame::Encoded;
+use crate::frame::{Encoded, Packing};
 use crate::store::{Lookup, OpenFile, Output, OutputStore, Slot, Unreadable};
 
 /// Batches up to this size are encoded on the spot; handing them over would cost more.
@@ -30,6 +30,7 @@ pub(crate) struct Session {
     follow: bool,
     /// The request spans whole outputs, so others may ask for the same frames.
     whole: bool,
+    packing: Packing,
     lanes: Lanes,
     file: OpenFile,
     outbound: Outbound,
@@ -52,6 +53,7 @@ impl Session {
     pub(crate) fn new(
         store: OutputStore,
         request: &exchange::Request,
+        packing: Packing,
         lanes: Lanes,
         outbound: Outbound,
     ) -> Result<Self, Status> {
@@ -82,6 +84,7 @@ impl Session {
                 .flatten()
                 .all(|output| first <= output.range.first && output.range.end() <= end),
             follow: request.follow,
+            packing,
             store,
             outputs,
             lanes,
@@ -253,11 +256,11 @@ impl Session {
             }
             Slot::Memory(frame) => Arc::clone(frame),
         };
-        let (output, keep) = (Arc::clone(output), self.whole);
+        let (output, packing, keep) = (Arc::clone(output), self.packing, self.whole);
         let encoded = if frame.used <= SMALL_BYTES {
-            frame.encode(&output, keep)
+            frame.encode(&output, packing, keep)
         } else {
-            tokio::task::spawn_blocking(move || frame.encode(&output, keep))
+            tokio::task::spawn_blocking(move || frame.encode(&output, packing, keep))
                 .await
                 .map_err(|_| Unreadable::Resource("the runtime is shutting down".to_string()))?
         };

@@ -15,7 +15,7 @@ use super::disk::{DiskFile, DiskFrame, ReadFault};
 use super::manifest::{FrameEntry, Manifest, PartitionEntry, Trailer};
 use super::output::{Output, Slot};
 use crate::error::StoreError;
-use crate::frame::{Encoded, FRAME_BYTES, FRAME_ROWS};
+use crate::frame::{Encoded, FRAME_BYTES, FRAME_ROWS, Packing};
 use crate::metrics::Tier;
 
 type Runs = OwnedMutexGuard<Option<Arc<DiskFile>>>;
@@ -168,7 +168,8 @@ impl<'a> Target<'a> {
     }
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<Encoded, StoreError> {
-        let encoded = self.output.codec.encode(batch, &mut self.context);
+        let codec = &self.output.codec;
+        let encoded = codec.encode(batch, Packing::Compressed, &mut self.context);
         encoded.map_err(|source| StoreError::Encode {
             output: self.output.id,
             source,

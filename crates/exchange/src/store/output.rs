@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::budget::{Account, Charge};
 use super::disk::{DiskFile, DiskFrame, DiskUsage};
 use crate::error::{LostReason, StoreError};
-use crate::frame::{Encoded, FrameCodec, Pending, Piece, split};
+use crate::frame::{Encoded, FrameCodec, Packing, Pending, Piece, split};
 use crate::metrics::{ExchangeMetrics, Tier};
 
 /// Changes whenever there may be something new for those who follow the outputs of a stage.
@@ -38,22 +38,27 @@ impl MemoryFrame {
         }
     }
 
-    /// The frame as bytes. With `keep`, they are kept for the next reader if there is room. Takes
-    /// a millisecond or so of CPU.
-    pub(crate) fn encode(&self, output: &Output, keep: bool) -> Result<Encoded, ArrowError> {
-        if !keep {
-            return output
-                .codec
-                .encode(&self.batch, &mut IpcWriteContext::default());
+    /// The frame as bytes. With `keep`, they are kept for the next reader if there is room and they
+    /// took more than a copy to make. Takes a millisecond or so of CPU.
+    pub(crate) fn encode(
+        &self,
+        output: &Output,
+        packing: Packing,
+        keep: bool,
+    ) -> Result<Encoded, ArrowError> {
+        let encode = || {
+            let mut context = IpcWriteContext::default();
+            output.codec.encode(&self.batch, packing, &mut context)
+        };
+        if !keep || packing == Packing::Plain {
+            return encode();
         }
         // Held while encoding, so that readers that come at once do it once.
         let mut kept = self.encoded.lock();
         if let Some((encoded, _)) = kept.as_ref() {
             return Ok(encoded.clone());
         }
-        let encoded = output
-            .codec
-            .encode(&self.batch, &mut IpcWriteContext::default())?;
+        let encoded = encode()?;
         *kept = output
             .account
             .try_charge_for_cache(encoded.bytes.len() as u64)

@@ -174,6 +174,10 @@ impl OutputStore {
         &self.inner.metrics
     }
 
+    pub(crate) fn compresses_nearby(&self) -> bool {
+        self.inner.options.compress_nearby
+    }
+
     /// What a failed read of one of its files means for the output: it is dropped, unless the file
     /// may be fine.
     pub(crate) fn unreadable(&self, output: &Arc<Output>, fault: ReadFault) -> Unreadable {

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::disk::{DiskFile, DiskFrame};
 use super::output::{MemoryFrame, Output, Slot};
 use crate::error::StoreError;
-use crate::frame::Encoded;
+use crate::frame::{Encoded, Packing};
 
 /// Bytes that are written with one call.
 const WRITE_BYTES: usize = 1 << 20;
@@ -88,7 +88,7 @@ impl Run<'_> {
             let encoded = self
                 .output
                 .codec
-                .encode(&from.batch, &mut self.context)
+                .encode(&from.batch, Packing::Compressed, &mut self.context)
                 .map_err(|source| StoreError::Encode {
                     output: self.output.id,
                     source,

@@ -57,6 +57,8 @@ impl Holder {
     pub(crate) async fn start_with(name: &str, set: impl FnOnce(&mut StoreOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut options = StoreOptions::new(directory.path());
+        // As for readers on other machines.
+        options.compress_nearby = true;
         set(&mut options);
         let registry = Registry::new();
         let metrics = ExchangeMetrics::register(&registry).unwrap();

@@ -202,6 +202,21 @@ async fn every_type_arrives_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn readers_on_the_same_machine_are_sent_plain_frames() {
+    let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; ROWS as usize]));
+    let batch = RecordBatch::try_from_iter([("zeros", zeros)]).unwrap();
+    let mut sent = Vec::new();
+    for nearby in [false, true] {
+        let holder = Holder::start_with("h", |options| options.compress_nearby = nearby).await;
+        let read = through(&holder, batch.schema(), &[batch.clone()]).await;
+        assert_eq!(read, batch);
+        sent.push(holder.metric("paceline_exchange_served_bytes_total", "remote"));
+    }
+    assert!(sent[0] > 8 * ROWS as u64, "{sent:?}");
+    assert!(sent[1] < 2 * ROWS as u64, "{sent:?}");
+}
+
+#[tokio::test]
 async fn rows_without_columns_are_counted() {
     let schema = Arc::new(Schema::empty());
     let rows = |count| {
