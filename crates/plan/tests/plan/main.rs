@@ -11,3 +11,4 @@ mod snapshots;
 mod statements;
 mod tpcds;
 mod tpch;
+mod writes;
