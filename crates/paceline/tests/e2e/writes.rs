@@ -13,7 +13,7 @@ use paceline_model::QueryId;
 use paceline_testkit::{Process, Reference, Role};
 use serde_json::Value;
 
-use crate::support::{Running, check, reference, until};
+use crate::support::{Running, check, flags, reference, until};
 
 /// Enough rows for every executor, from a join.
 const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
@@ -431,6 +431,43 @@ async fn a_table_that_is_replaced_meanwhile_gets_nothing() {
     assert_eq!(entries[0]["kind"], "abandon");
     let answer = flight.run("select * from written").await.unwrap();
     assert_eq!(answer.rows(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_nobody_needs_are_swept_up() {
+    let running = Running::start_with(|plan| {
+        let flags = flags(&["--scheduler-dropped-ttl", "1s"]);
+        plan.scheduler_flags.extend(flags);
+    })
+    .await;
+    let mut flight = running.flight(0).await;
+    flight
+        .run("create table stays as select 1 as a")
+        .await
+        .unwrap();
+    flight
+        .run("create table goes as select 2 as a")
+        .await
+        .unwrap();
+    let (stored, named) = stored_and_named(&running);
+    assert_eq!((stored.len(), &stored), (2, &named));
+    // As of an executor that was cut off, and came back when its query had ended.
+    for file in &stored {
+        std::fs::write(file.with_file_name("9-9-9-9.parquet"), b"late").unwrap();
+    }
+    nothing_else_is_stored(&running).await;
+    flight.run("drop table goes").await.unwrap();
+    until("the dropped table's files are gone", || async {
+        (stored_and_named(&running).0.len() == 1).then_some(())
+    })
+    .await;
+    let answer = running
+        .flight(1)
+        .await
+        .run("select a from stays")
+        .await
+        .unwrap();
+    assert_eq!(answer.rows(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,8 +13,8 @@ use url::Url;
 use crate::enqueued::away;
 use crate::scheduler::Shared;
 
-/// How often files are looked for that were left behind.
-const SWEEP: Duration = Duration::from_secs(60);
+/// How often files are looked for that were left behind, at least and at most.
+const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// For how long after it was first seen to have ended a query's folder is looked at.
 const WATCHED: Duration = Duration::from_secs(600);
@@ -57,7 +57,9 @@ fn names(files: &[DataFile]) -> BTreeSet<String> {
 /// Looks for files that no entry names and no query will, for as long as it is polled: those of attempts
 /// that ended after their query, and those of tables that were dropped. The schedulers share that work.
 pub(crate) async fn sweep_leftovers(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(SWEEP);
+    let (shortest, longest) = SWEEP;
+    let every = (shared.dropped_ttl / 4).clamp(shortest, longest);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sweep = Sweep::default();
     loop {
