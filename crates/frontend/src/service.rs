@@ -27,7 +27,8 @@ pub trait QueryService: Send + Sync + 'static {
     ///
     /// A synchronous read that nobody ever asks [`results`](Self::results) of must not run on for
     /// ever: the engine ends it after a while of its own choosing. Statements that change
-    /// something (DDL, writes) are done, or refused, once this returns.
+    /// the catalog are done, or refused, once this returns. Those that write are durable then: they go
+    /// on whoever goes away, and [`results`](Self::results) waits for what comes of them.
     ///
     /// A repeated `idempotency_key` returns the query that the first one started.
     ///

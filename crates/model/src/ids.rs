@@ -73,6 +73,30 @@ impl FromStr for QueryId {
     }
 }
 
+/// Names one managed table for its whole life. A table that is dropped and created again has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TableId(pub Uuid);
+
+impl TableId {
+    /// Reads the id from the wire.
+    ///
+    /// # Errors
+    /// [`InvalidId`] if `bytes` is not 16 bytes long.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, InvalidId> {
+        Uuid::from_slice(bytes).map(TableId).map_err(|_| InvalidId {
+            text: format!("{} bytes", bytes.len()),
+            expected: "table id",
+        })
+    }
+}
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -214,6 +238,29 @@ impl OutputId {
     }
 }
 
+impl FromStr for OutputId {
+    type Err = InvalidId;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId {
+            text: text.to_string(),
+            expected: "output id",
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        let [query, stage, task, attempt] = parts.as_slice() else {
+            return Err(invalid());
+        };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| invalid());
+        Ok(OutputId {
+            query: query.parse()?,
+            stage: StageId(number(stage)?),
+            task: TaskId(number(task)?),
+            attempt: Attempt(number(attempt)?),
+        })
+    }
+}
+
 impl fmt::Display for OutputId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -227,6 +274,26 @@ impl fmt::Display for OutputId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_output_is_found_again_by_its_name() {
+        let id = OutputId {
+            query: QueryId(Uuid::from_bytes([7; 16])),
+            stage: StageId(1),
+            task: TaskId(2),
+            attempt: Attempt(3),
+        };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in [
+            "",
+            "1/2/3",
+            "q/1/2/3",
+            &format!("{id}/4"),
+            &format!("{}/1/2/x", id.query),
+        ] {
+            assert!(text.parse::<OutputId>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_id_tells_when_it_was_made() {

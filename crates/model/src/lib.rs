@@ -26,7 +26,7 @@ pub use error::{ErrorClass, LostOutput, QueryError};
 pub use graph::{ExchangeKind, InvalidGraph, Stage, StageGraph, StageInput};
 pub use ids::{
     Attempt, CatalogVersion, Epoch, ExecutorId, Incarnation, InvalidId, OutputId, QueryId,
-    SchedulerId, StageId, TaskId, TaskKey,
+    SchedulerId, StageId, TableId, TaskId, TaskKey,
 };
 pub use output::{OutputLocation, OutputSummary, PartitionRange};
 pub use size::{ByteSize, InvalidByteSize};

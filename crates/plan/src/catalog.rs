@@ -21,6 +21,7 @@ use paceline_model::{CatalogVersion, ErrorClass, QueryError};
 
 use crate::engine::Engine;
 use crate::error::classify;
+use crate::managed::{ManagedDefinition, ManagedProvider};
 use crate::session::SessionSettings;
 use crate::unusable::UnusableTable;
 
@@ -59,6 +60,20 @@ pub struct ViewDefinition {
     pub sql: String,
 }
 
+/// All that one version of the catalog holds. Views come in an order in which each may use those
+/// before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Definitions {
+    /// Schemas.
+    pub schemas: Vec<String>,
+    /// External tables.
+    pub tables: Vec<TableDefinition>,
+    /// Managed tables.
+    pub managed: Vec<ManagedDefinition>,
+    /// Views.
+    pub views: Vec<ViewDefinition>,
+}
+
 /// Tables that were opened, by schema and name.
 type OpenTables = BTreeMap<(String, String), (TableDefinition, Arc<dyn TableProvider>)>;
 
@@ -76,11 +91,10 @@ impl Catalog {
     /// # Errors
     /// Never in practice: an empty catalog has nothing that could be at fault.
     pub async fn empty(engine: &Engine) -> std::result::Result<Self, QueryError> {
-        Self::build(engine, CatalogVersion(0), &[], &[], &[], None).await
+        Self::of(engine, CatalogVersion(0), &Definitions::default(), None).await
     }
 
-    /// Makes a version ready to plan with. Tables that `previous` has with the same definition are
-    /// taken from there. Views come in an order in which each may use those before it.
+    /// Makes a version without managed tables ready to plan with: see [`of`](Self::of).
     ///
     /// # Errors
     /// Names the table or view that cannot be used, and why.
@@ -92,9 +106,36 @@ impl Catalog {
         views: &[ViewDefinition],
         previous: Option<&Catalog>,
     ) -> std::result::Result<Self, QueryError> {
+        let definitions = Definitions {
+            schemas: schemas.to_vec(),
+            tables: tables.to_vec(),
+            managed: vec![],
+            views: views.to_vec(),
+        };
+        Self::of(engine, version, &definitions, previous).await
+    }
+
+    /// Makes a version ready to plan with. External tables that `previous` has with the same definition
+    /// are taken from there.
+    ///
+    /// # Errors
+    /// Names the table or view that cannot be used, and why.
+    pub async fn of(
+        engine: &Engine,
+        version: CatalogVersion,
+        definitions: &Definitions,
+        previous: Option<&Catalog>,
+    ) -> std::result::Result<Self, QueryError> {
+        let Definitions {
+            schemas,
+            tables,
+            managed,
+            views,
+        } = definitions;
         let catalog = Arc::new(MemoryCatalogProvider::new());
         let names = schemas.iter().map(String::as_str);
         let names = names.chain(tables.iter().map(|t| t.schema.as_str()));
+        let names = names.chain(managed.iter().map(|t| t.schema.as_str()));
         for name in names
             .chain(views.iter().map(|v| v.schema.as_str()))
             .chain(["public"])
@@ -132,6 +173,11 @@ impl Catalog {
             }
             register(&catalog, &table.schema, &table.name, provider).map_err(named)?;
         }
+        for table in managed {
+            let named = |e: DataFusionError| about("table", &table.schema, &table.name, &e);
+            let provider = Arc::new(ManagedProvider(table.clone()));
+            register(&catalog, &table.schema, &table.name, provider).map_err(named)?;
+        }
         for view in views {
             let named = |e: DataFusionError| about("view", &view.schema, &view.name, &e);
             let provider = view_provider(&state, &view.sql)
@@ -153,6 +199,12 @@ impl Catalog {
     /// The version that this is.
     pub fn version(&self) -> CatalogVersion {
         self.version
+    }
+
+    /// The external table of that name, if it can be used.
+    pub(crate) fn external(&self, schema: &str, name: &str) -> Option<&TableDefinition> {
+        let key = (schema.to_string(), name.to_string());
+        self.tables.get(&key).map(|(definition, _)| definition)
     }
 
     pub(crate) fn list(&self) -> Arc<dyn CatalogProviderList> {

@@ -32,6 +32,8 @@ use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::recursion;
 use crate::scan_order::led_by_sorts;
 use crate::stage_converter::StageConverter;
+use crate::write_files::WriteFilesExec;
+use crate::write_wire::WriteFiles;
 
 /// Encodes a plan.
 pub(crate) fn encode(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
@@ -101,7 +103,7 @@ struct StageCodec {
 /// The wire form of the operators that DataFusion does not encode.
 #[derive(Clone, PartialEq, Message)]
 struct Node {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
     kind: Option<Kind>,
 }
 
@@ -117,6 +119,8 @@ enum Kind {
     WorkTable(WorkTable),
     #[prost(message, tag = "5")]
     StreamScan(StreamScan),
+    #[prost(message, tag = "6")]
+    WriteFiles(WriteFiles),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -190,6 +194,9 @@ pub(crate) fn operator(
             )?))
         }
         (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
+        (Some(Kind::WriteFiles(files)), [input]) => {
+            Ok(Arc::new(files.into_operator(Arc::clone(input))?))
+        }
         (Some(Kind::WorkTable(rows)), []) => {
             let schema = schema_from_ipc(&rows.schema)?;
             Ok(Arc::new(WorkTableExec::new(rows.name, schema, None)?))
@@ -230,6 +237,8 @@ impl PhysicalExtensionCodec for StageCodec {
                     partitions: *partitions,
                 },
             })
+        } else if let Some(files) = plan.downcast_ref::<WriteFilesExec>() {
+            Kind::WriteFiles(WriteFiles::from_operator(files))
         } else if let Some(query) = plan.downcast_ref::<RecursiveQueryExec>() {
             recursion::check(query).map_err(|error| self.refuse(error))?;
             Kind::Recursive(Recursive {

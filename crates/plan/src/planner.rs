@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue};
+use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue, plan_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
@@ -19,8 +19,9 @@ use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::sql::parser::Statement;
 use paceline_model::{ByteSize, QueryError, StageGraph};
+use url::Url;
 
-use crate::catalog::{Catalog, planning_state};
+use crate::catalog::{CATALOG, Catalog, planning_state};
 use crate::cut::{cut, uncut};
 use crate::engine::Engine;
 use crate::error::classify;
@@ -30,6 +31,7 @@ use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
 use crate::statement::{Change, change, parse_one};
 use crate::unusable::UnusableTable;
+use crate::writing::{WriteInto, Writing, count_schema, writes};
 
 /// What planning depends on beside the statement.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +71,13 @@ pub enum Planned {
     },
     /// The catalog is to change.
     Change(Change),
+    /// Executors write files, which then become part of something.
+    Write {
+        /// The stages; the rows of the last one are a list of files.
+        plan: QueryPlan,
+        /// What becomes of the files.
+        into: WriteInto,
+    },
 }
 
 /// A query that executors run.
@@ -96,12 +105,24 @@ pub(crate) struct Described {
 pub struct Planner {
     engine: Engine,
     options: PlannerOptions,
+    data: Option<Url>,
 }
 
 impl Planner {
     /// A planner with the functions and object stores of `engine`.
     pub fn new(engine: Engine, options: PlannerOptions) -> Self {
-        Planner { engine, options }
+        Planner {
+            engine,
+            options,
+            data: None,
+        }
+    }
+
+    /// The same planner with a place for the files of managed tables.
+    #[must_use]
+    pub fn storing_at(mut self, data: Option<Url>) -> Self {
+        self.data = data;
+        self
     }
 
     /// The engine that it plans with.
@@ -162,6 +183,7 @@ impl Planner {
         parameters.sort_by_key(|(name, _)| (name.len(), name.clone()));
         let schema = match &logical {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => explain_schema(),
+            write if writes(write) => count_schema(),
             LogicalPlan::Ddl(_) => Arc::new(datafusion::arrow::datatypes::Schema::empty()),
             other => Arc::clone(other.schema().inner()),
         };
@@ -180,16 +202,45 @@ impl Planner {
         let runtime = self.engine.statement_runtime()?;
         let single = self.state(settings, catalog, runtime, Shape::Single { slots: most })?;
         let logical = logical_plan(&single, sql, parameters).await?;
+        let data = self.data.as_ref();
         match logical {
-            LogicalPlan::Ddl(ddl) => Ok(Planned::Change(change(&single, ddl, sql).await?)),
+            write if writes(&write) => {
+                let writing = Writing::of(&single, catalog, data, &write, sql)?;
+                if let Some(answer) = name_taken(&writing, catalog).await? {
+                    return Ok(answer);
+                }
+                let staged = self
+                    .written(&single, &writing, settings, catalog, slots)
+                    .await?;
+                let plan = QueryPlan {
+                    graph: staged.graph,
+                    schema: staged.schema,
+                    settings: settings.clone(),
+                    analyze: false,
+                };
+                let into = writing.into;
+                Ok(Planned::Write { plan, into })
+            }
+            LogicalPlan::Ddl(ddl) => Ok(Planned::Change(change(&single, data, ddl, sql).await?)),
             LogicalPlan::Statement(statement) => Err(DataFusionError::NotImplemented(format!(
                 "{} is not supported: there is no session to change; send settings and parameters \
                  with the request",
                 statement.name()
             ))),
-            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Err(DataFusionError::NotImplemented(
-                "statements that write are not supported yet".to_string(),
-            )),
+            LogicalPlan::Explain(explain) if writes(&explain.plan) => {
+                let writing = Writing::of(&single, catalog, data, &explain.plan, sql)?;
+                let staged = self
+                    .written(&single, &writing, settings, catalog, slots)
+                    .await?;
+                let text = single
+                    .optimize(&writing.input)?
+                    .display_indent()
+                    .to_string();
+                Ok(Planned::Rows {
+                    schema: explain_schema(),
+                    batches: vec![explained_rows(&text, &staged.graph)],
+                })
+            }
             LogicalPlan::Explain(explain) => {
                 explainable(&explain.plan)?;
                 let staged = self
@@ -232,7 +283,7 @@ impl Planner {
             return Ok(Planned::Rows { schema, batches });
         }
         let staged = self
-            .staged(single, plan, logical, settings, catalog, slots)
+            .staged(single, plan, logical, None, settings, catalog, slots)
             .await?;
         Ok(Planned::Query(QueryPlan {
             graph: staged.graph,
@@ -251,16 +302,36 @@ impl Planner {
         slots: &[u32],
     ) -> Result<Staged> {
         let plan = single.create_physical_plan(logical).await?;
-        self.staged(single, plan, logical, settings, catalog, slots)
+        self.staged(single, plan, logical, None, settings, catalog, slots)
+            .await
+    }
+
+    /// The stages of a statement that writes.
+    async fn written(
+        &self,
+        single: &SessionState,
+        writing: &Writing,
+        settings: &SessionSettings,
+        catalog: &Catalog,
+        slots: &[u32],
+    ) -> Result<Staged> {
+        let (logical, write) = (&writing.input, Some(writing));
+        let plan = single.create_physical_plan(logical).await?;
+        self.staged(single, plan, logical, write, settings, catalog, slots)
             .await
     }
 
     /// One stage for what is small or has only one executor to run on; several for all else.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a plan depends on, all of it"
+    )]
     async fn staged(
         &self,
         single: &SessionState,
         plan: Arc<dyn ExecutionPlan>,
         logical: &LogicalPlan,
+        write: Option<&Writing>,
         settings: &SessionSettings,
         catalog: &Catalog,
         slots: &[u32],
@@ -268,6 +339,7 @@ impl Planner {
         let small = settings.small_plan_bytes(self.options.small_plan.0);
         if slots.len() == 1 || scan_bytes(&plan) <= small {
             let plan = materialize(plan, single).await?;
+            let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
             let schema = plan.schema();
             let graph = Arc::new(uncut(plan, &single.task_ctx())?);
             return Ok(Staged { graph, schema });
@@ -280,6 +352,7 @@ impl Planner {
         state.execution_props_mut().query_execution_start_time = now;
         let plan = state.create_physical_plan(logical).await?;
         let plan = materialize(plan, &state).await?;
+        let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
         let schema = plan.schema();
         let graph = Arc::new(cut(plan, &state.task_ctx(), small)?);
         Ok(Staged { graph, schema })
@@ -354,6 +427,37 @@ async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFus
         }
     }
     None
+}
+
+/// What there is to say at once if the name of a new table is taken. The log decides again when the
+/// table is made.
+async fn name_taken(writing: &Writing, catalog: &Catalog) -> Result<Option<Planned>> {
+    let WriteInto::Create {
+        table,
+        if_not_exists,
+        or_replace: false,
+    } = &writing.into
+    else {
+        return Ok(None);
+    };
+    let list = catalog.list();
+    let schema = list
+        .catalog(CATALOG)
+        .and_then(|all| all.schema(&table.schema));
+    let Some(schema) = schema else {
+        return plan_err!("schema '{}' does not exist", table.schema);
+    };
+    match (schema.table_exist(&table.name), if_not_exists) {
+        (false, _) => Ok(None),
+        (true, false) => plan_err!("'{}.{}' already exists", table.schema, table.name),
+        (true, true) => {
+            let none: ArrayRef = Arc::new(UInt64Array::from(vec![0]));
+            let schema = count_schema();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![none])?;
+            let batches = vec![batch];
+            Ok(Some(Planned::Rows { schema, batches }))
+        }
+    }
 }
 
 /// Only what executors run has stages to show.

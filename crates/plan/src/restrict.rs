@@ -31,6 +31,7 @@ use paceline_model::PartitionRange;
 
 use crate::exchange_read::ExchangeReadExec;
 use crate::joins;
+use crate::write_files::WriteFilesExec;
 
 /// Whether the plan can be narrowed, or why not.
 #[derive(Debug)]
@@ -75,6 +76,11 @@ pub(crate) fn restrict(plan: &Arc<dyn ExecutionPlan>, range: PartitionRange) -> 
         } else {
             return Ok(Narrowed::Indivisible(plan.name().to_string()));
         }
+    }
+    if let (Some(write), [input]) = (plan.downcast_ref::<WriteFilesExec>(), &*children) {
+        // Names of files may count the partitions of the whole stage.
+        let write = write.restricted(Arc::clone(input), range.first);
+        return Ok(Narrowed::Plan(Arc::new(write)));
     }
     replace_children_if_necessary(Arc::clone(plan), children).map(Narrowed::Plan)
 }

@@ -19,6 +19,7 @@ use datafusion_proto::protobuf::{PhysicalExprNode, PhysicalExtensionNode, Physic
 use crate::arrow_streams::as_files;
 use crate::codec::operator;
 use crate::exchange_write::ExchangeWriteExec;
+use crate::write_files::WriteFilesExec;
 
 /// Encodes and decodes as DataFusion does, with three differences: scans of streams become the scan
 /// of files that DataFusion would make of them, inside a node whose bytes are `stream_scan`; what is
@@ -85,7 +86,7 @@ impl PhysicalProtoConverterExtension for StageConverter {
 }
 
 fn is_ours(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<ExchangeWriteExec>() || plan.is::<RecursiveQueryExec>()
+    plan.is::<ExchangeWriteExec>() || plan.is::<RecursiveQueryExec>() || plan.is::<WriteFilesExec>()
 }
 
 fn extension(node: Vec<u8>, inputs: Vec<PhysicalPlanNode>) -> PhysicalPlanNode {

@@ -9,6 +9,8 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use url::Url;
 
 use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
+use crate::managed::ManagedDefinition;
+use crate::writing::{columns_of, new_table};
 
 /// A change of the catalog, checked as far as one version of it can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,15 @@ pub enum Change {
     CreateTable {
         /// The table.
         table: TableDefinition,
+        /// Whether it is no error if it is there.
+        if_not_exists: bool,
+        /// Whether it takes the place of one that is there.
+        or_replace: bool,
+    },
+    /// `CREATE TABLE` with columns and no rows.
+    CreateManaged {
+        /// The table.
+        table: ManagedDefinition,
         /// Whether it is no error if it is there.
         if_not_exists: bool,
         /// Whether it takes the place of one that is there.
@@ -80,7 +91,12 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 
 /// Reads a change off a DDL statement.
-pub(crate) async fn change(state: &SessionState, ddl: DdlStatement, sql: &str) -> Result<Change> {
+pub(crate) async fn change(
+    state: &SessionState,
+    data: Option<&Url>,
+    ddl: DdlStatement,
+    sql: &str,
+) -> Result<Change> {
     let sql = sql.trim().trim_end_matches(';').trim_end().to_string();
     match ddl {
         DdlStatement::CreateExternalTable(command) => create_table(state, &command, sql).await,
@@ -122,10 +138,14 @@ pub(crate) async fn change(state: &SessionState, ddl: DdlStatement, sql: &str) -
             if_exists: drop.if_exists,
             cascade: drop.cascade,
         }),
-        DdlStatement::CreateMemoryTable(_) => Err(DataFusionError::NotImplemented(
-            "CREATE TABLE is not supported yet: create files and CREATE EXTERNAL TABLE over them"
-                .to_string(),
-        )),
+        DdlStatement::CreateMemoryTable(create) => {
+            let columns = columns_of(create.input.schema().inner(), false);
+            Ok(Change::CreateManaged {
+                table: new_table(state, data, &create, columns, &sql)?,
+                if_not_exists: create.if_not_exists,
+                or_replace: create.or_replace,
+            })
+        }
         other => Err(DataFusionError::NotImplemented(format!(
             "{} is not supported",
             other.name()
@@ -176,7 +196,7 @@ async fn create_table(
 }
 
 /// Refuses a location that holds a secret, or that means something else on every machine.
-fn check_location(location: &str) -> Result<()> {
+pub(crate) fn check_location(location: &str) -> Result<()> {
     match Url::parse(location) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => plan_err!(
             "a LOCATION with a user name or a password would put a secret into the catalog: give \
@@ -191,12 +211,12 @@ fn check_location(location: &str) -> Result<()> {
     }
 }
 
-fn is_secret(option: &str) -> bool {
+pub(crate) fn is_secret(option: &str) -> bool {
     let option = option.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| option.contains(word))
 }
 
-fn resolve(state: &SessionState, name: &TableReference) -> Result<(String, String)> {
+pub(crate) fn resolve(state: &SessionState, name: &TableReference) -> Result<(String, String)> {
     let defaults = &state.config_options().catalog;
     let name = name
         .clone()

@@ -51,7 +51,7 @@ impl Service {
                 shared.driver.submit(answered, None);
                 return Ok(());
             }
-            Planned::Change(_) => {
+            Planned::Change(_) | Planned::Write { .. } => {
                 return Err(QueryError::new(
                     ErrorClass::Bug,
                     "a ticket names a statement that changes something: it is never repeated",

@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, SchedulerId};
+use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_plan::{
-    Catalog, Change, Engine, TableDefinition, ViewDefinition, schema_from_ipc, schema_to_ipc,
+    Catalog, Change, Definitions, Engine, TableDefinition, ViewDefinition, schema_from_ipc,
+    schema_to_ipc,
 };
 use paceline_store::{
-    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ExternalTable, OnExisting,
-    OnMissing, Relation, TableFormat, View,
+    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DataFile, Decided, ExternalTable,
+    OnMissing, Relation, TableFormat, View, WriteTarget,
 };
 use tokio::sync::{Mutex, watch};
+
+use crate::writing::{existing, managed, managed_of};
 
 /// The newest version that is ready to plan with.
 #[derive(Debug)]
@@ -91,6 +94,43 @@ impl Catalogs {
         Ok(version)
     }
 
+    /// Makes what a query wrote visible, unless that is decided already; what is decided is ready here.
+    pub(crate) async fn commit(
+        &self,
+        query: QueryId,
+        target: &WriteTarget,
+        files: &[DataFile],
+        since: CatalogVersion,
+        by: &SchedulerId,
+    ) -> Result<Decided, QueryError> {
+        let decided = self.log.commit(query, target, files, since, by).await;
+        let decided = decided.map_err(error)?;
+        self.catch_up().await?;
+        Ok(decided)
+    }
+
+    /// Decides that a query wrote nothing, unless that is decided already.
+    pub(crate) async fn abandon(
+        &self,
+        query: QueryId,
+        since: CatalogVersion,
+        by: &SchedulerId,
+    ) -> Result<Decided, QueryError> {
+        let decided = self.log.abandon(query, since, by).await.map_err(error)?;
+        self.catch_up().await?;
+        Ok(decided)
+    }
+
+    /// The newest version that is known here.
+    pub(crate) fn known(&self) -> CatalogSnapshot {
+        self.log.current()
+    }
+
+    /// What the log holds at this moment.
+    pub(crate) async fn snapshot(&self) -> Result<CatalogSnapshot, QueryError> {
+        self.log.refresh_tail().await.map_err(error)
+    }
+
     /// Makes the newest known version ready.
     async fn catch_up(&self) -> Result<(), QueryError> {
         let _making = self.making.lock().await;
@@ -99,30 +139,21 @@ impl Catalogs {
         if previous.version() == snapshot.version() {
             return Ok(());
         }
-        let (schemas, tables, views) = definitions(&snapshot)?;
-        let catalog = Catalog::build(
-            &self.engine,
-            snapshot.version(),
-            &schemas,
-            &tables,
-            &views,
-            Some(&previous),
-        )
-        .await?;
+        let definitions = definitions(&snapshot)?;
+        let (version, previous) = (snapshot.version(), Some(&previous));
+        let catalog = Catalog::of(&self.engine, version, &definitions, previous).await?;
         self.ready.send_replace(catalog);
         Ok(())
     }
 }
 
-type Definitions = (Vec<String>, Vec<TableDefinition>, Vec<ViewDefinition>);
-
 fn definitions(snapshot: &CatalogSnapshot) -> Result<Definitions, QueryError> {
-    let (mut schemas, mut tables, mut views) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all = Definitions::default();
     for (schema_name, schema) in snapshot.schemas() {
-        schemas.push(schema_name.to_string());
+        all.schemas.push(schema_name.to_string());
         for (_, relation) in schema.relations() {
             match relation {
-                Relation::ExternalTable(table) => tables.push(TableDefinition {
+                Relation::ExternalTable(table) => all.tables.push(TableDefinition {
                     schema: table.schema.clone(),
                     name: table.name.clone(),
                     location: table.location.clone(),
@@ -133,7 +164,8 @@ fn definitions(snapshot: &CatalogSnapshot) -> Result<Definitions, QueryError> {
                     columns: schema_from_ipc(&table.arrow_schema)
                         .map_err(|e| paceline_plan::classify(&e))?,
                 }),
-                Relation::View(view) => views.push(ViewDefinition {
+                Relation::Table(table) => all.managed.push(managed_of(table)?),
+                Relation::View(view) => all.views.push(ViewDefinition {
                     schema: view.schema.clone(),
                     name: view.name.clone(),
                     sql: view.sql.clone(),
@@ -141,7 +173,7 @@ fn definitions(snapshot: &CatalogSnapshot) -> Result<Definitions, QueryError> {
             }
         }
     }
-    Ok((schemas, tables, views))
+    Ok(all)
 }
 
 fn error(error: CatalogError) -> QueryError {
@@ -155,11 +187,6 @@ fn statement(change: Change) -> Result<CatalogStatement, QueryError> {
         } else {
             OnMissing::Refuse
         }
-    };
-    let existing = |keep, replace| match (keep, replace) {
-        (_, true) => OnExisting::Replace,
-        (true, false) => OnExisting::Keep,
-        (false, false) => OnExisting::Refuse,
     };
     Ok(match change {
         Change::CreateSchema {
@@ -184,6 +211,14 @@ fn statement(change: Change) -> Result<CatalogStatement, QueryError> {
             or_replace,
         } => CatalogStatement::CreateExternalTable {
             table: external(table)?,
+            existing: existing(if_not_exists, or_replace),
+        },
+        Change::CreateManaged {
+            table,
+            if_not_exists,
+            or_replace,
+        } => CatalogStatement::CreateTable {
+            table: managed(&table),
             existing: existing(if_not_exists, or_replace),
         },
         Change::DropTable {

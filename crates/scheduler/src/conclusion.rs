@@ -16,6 +16,7 @@ use crate::record::QueryRecord;
 use crate::results::{self, Reading, to_ipc};
 use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::writing;
 use crate::written::unix_millis;
 
 /// Rows in memory of one part of a stored result.
@@ -54,8 +55,10 @@ pub(crate) async fn conclude_in_time(shared: Arc<Shared>, query: QueryId) {
 /// If that is not known to be durable; it may be tried again.
 pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), QueryError> {
     let shared = &service.shared;
+    writing::decide(service, query).await?;
     let kept = shared.driver.with_record(&query, |record| record.kept);
     let Some(ttl) = kept.flatten() else {
+        writing::finish(service, query);
         return Ok(());
     };
     let (manifest, error) = match store(service, query).await {
@@ -80,6 +83,7 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
         return Ok(());
     };
     let mut result = manifest.map_or_else(|| serde_json::json!({}), ResultManifest::to_json);
+    writing::note_write(shared, query, &mut result);
     result[STATUS] = serde_json::to_value(&status).unwrap_or_default();
     let ending = Ending {
         state: status.state,
@@ -94,7 +98,7 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
     Ok(())
 }
 
-enum Broken {
+pub(crate) enum Broken {
     /// The query has no result, for good.
     Query(QueryError),
     /// It may have one yet.
@@ -143,7 +147,7 @@ async fn store(service: &Service, query: QueryId) -> Result<Option<ResultManifes
 }
 
 /// What is lost while it is read is made again, and read again from the start.
-fn read_failure(error: QueryError) -> Broken {
+pub(crate) fn read_failure(error: QueryError) -> Broken {
     match error.class {
         ErrorClass::Retryable | ErrorClass::OutputLost | ErrorClass::Unavailable => {
             Broken::Store(error)

@@ -30,6 +30,17 @@ pub enum StartError {
     /// The state location makes no sense.
     #[error(transparent)]
     Location(#[from] LocationError),
+    /// The place for the files of tables makes no sense.
+    #[error(
+        "'{location}' cannot be the data location: {reason}; write a directory, file:///…, \
+         s3://bucket/prefix, gs://… or az://…"
+    )]
+    DataLocation {
+        /// What was given.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The state location cannot be relied on.
     #[error(transparent)]
     Probe(#[from] ProbeError),

@@ -66,6 +66,9 @@ impl Service {
         if let Some((submitted, sql)) = self.attach(query, None).await? {
             return same(submitted, &sql, request);
         }
+        if let Some(submitted) = self.past_write(query, &request.sql).await? {
+            return Ok(submitted);
+        }
         if self.shared.driver.has_ended(query) {
             return Err(gone());
         }
@@ -123,10 +126,11 @@ impl Service {
         };
         let (query, me) = (record.query, shared.driver.me());
         let accepted = written::accepted(query, statement);
+        let named = record.idempotency_key.is_some();
         let written = shared.driver.scribe.durable(query, accepted).await;
-        written.map_err(|e| doubtful(&e.to_string()))?;
+        written.map_err(|e| doubtful(named, &e.to_string()))?;
         let claimed = shared.journaling.claims.submit(query, &me).await;
-        let by = claimed.map_err(|e| doubtful(&e.to_string()))?;
+        let by = claimed.map_err(|e| doubtful(named, &e.to_string()))?;
         if by == me {
             return Ok(None);
         }
@@ -134,7 +138,10 @@ impl Service {
         match self.attach(query, Some(&by)).await? {
             Some((submitted, sql)) if sql == record.sql => Ok(Some(submitted)),
             Some(_) => Err(other_statement()),
-            None => Err(gone()),
+            None => match self.past_write(query, &record.sql).await? {
+                Some(submitted) => Ok(Some(submitted)),
+                None => Err(gone()),
+            },
         }
     }
 }
@@ -162,13 +169,14 @@ fn gone() -> QueryError {
     )
 }
 
-fn doubtful(problem: &str) -> QueryError {
+fn doubtful(named: bool, problem: &str) -> QueryError {
+    let advice = match named {
+        true => "send it again, with the same Idempotency-Key",
+        false => "look before you send it again; with an Idempotency-Key a repeat is harmless",
+    };
     QueryError::new(
         ErrorClass::Unavailable,
-        format!(
-            "the statement may be accepted or not ({problem}): send it again, with the same \
-             Idempotency-Key"
-        ),
+        format!("the statement may be accepted or not ({problem}): {advice}"),
     )
 }
 

@@ -55,6 +55,7 @@ mod takeover;
 mod turns;
 mod watching;
 mod wire;
+mod writing;
 mod written;
 
 pub use error::StartError;

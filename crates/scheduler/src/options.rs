@@ -39,6 +39,9 @@ pub struct SchedulerOptions {
     pub environment: Vec<(String, String)>,
     /// How the object stores of tables are reached. Never printed.
     pub object_store: BTreeMap<String, String>,
+    /// Where the files of managed tables lie: a directory or the URL of an object store, which all
+    /// schedulers and executors reach. Empty: `data` beside the state.
+    pub data_location: String,
     /// Tables that are made at start, unless they are there.
     pub tables: Vec<ConfiguredTable>,
     /// How often the beacon is written and others' are read.
@@ -67,6 +70,8 @@ pub struct SchedulerOptions {
     pub unread_ttl: Duration,
     /// How long the stored result of a submitted query is kept, unless its client says.
     pub submitted_ttl: Duration,
+    /// How long the files of a dropped table are kept for queries that were planned before.
+    pub dropped_ttl: Duration,
     /// How long a query runs on while nobody waits for it.
     pub abandon_after: Duration,
     /// Queries that run at the same time.
@@ -95,6 +100,7 @@ impl Default for SchedulerOptions {
             state_options: BTreeMap::new(),
             environment: Vec::new(),
             object_store: BTreeMap::new(),
+            data_location: String::new(),
             tables: Vec::new(),
             beat: Duration::from_secs(1),
             takeover_after: Duration::from_secs(3),
@@ -108,6 +114,7 @@ impl Default for SchedulerOptions {
             result_ttl: Duration::from_secs(30),
             unread_ttl: Duration::from_secs(600),
             submitted_ttl: Duration::from_secs(86_400),
+            dropped_ttl: Duration::from_secs(3600),
             abandon_after: Duration::from_secs(60),
             max_running_queries: 64,
             max_queued_queries: 1000,

@@ -13,7 +13,7 @@ use paceline_model::{
     Attempt, CatalogVersion, Epoch, ErrorClass, OutputLocation, QueryError, QueryId, QueryState,
     QueryStatus, ResultSize, SchedulerId, StageId, StageProgress, TaskId,
 };
-use paceline_plan::QueryPlan;
+use paceline_plan::{QueryPlan, WriteInto};
 use tokio::sync::watch;
 
 use crate::operators::Operators;
@@ -69,6 +69,10 @@ pub(crate) struct QueryRecord {
     pub(crate) submitted: bool,
     /// Whether it runs by itself, and how long its result is kept then.
     pub(crate) kept: Option<Duration>,
+    /// What becomes of the files that it writes, if it writes.
+    pub(crate) write: Option<WriteInto>,
+    /// How many rows it wrote, once that is decided.
+    pub(crate) rows_written: Option<u64>,
     /// Whether its result is stored, or will never be.
     pub(crate) is_concluded: bool,
     /// How much was stored.
@@ -93,6 +97,8 @@ pub(crate) struct QueryRecord {
     pub(crate) linger_until: Instant,
     inline: HashMap<(TaskId, Attempt), Bytes>,
     result: watch::Sender<ResultState>,
+    /// The list of files that a write left: what its tasks come to, while the result is what they count.
+    manifest: watch::Sender<ResultState>,
     /// How many readers wait for the result or read it.
     pub(crate) readers: usize,
     /// When the last of them left.
@@ -119,6 +125,8 @@ impl QueryRecord {
             rows_affected: None,
             submitted: false,
             kept: None,
+            write: None,
+            rows_written: None,
             is_concluded: false,
             stored: None,
             idempotency_key: None,
@@ -136,6 +144,7 @@ impl QueryRecord {
             linger_until: now,
             inline: HashMap::new(),
             result: watch::Sender::new(ResultState::Pending),
+            manifest: watch::Sender::new(ResultState::Pending),
             readers: 0,
             idle_since: now,
             consumed: false,
@@ -172,6 +181,7 @@ impl QueryRecord {
             ticket: Some(ticket),
             submitted: legacy.submitted,
             kept: legacy.kept,
+            write: legacy.write,
             idempotency_key: legacy.idempotency_key,
             accepted_unix_millis: legacy.accepted_unix_millis,
             planning: Duration::ZERO,
@@ -195,6 +205,20 @@ impl QueryRecord {
 
     pub(crate) fn watch(&self) -> watch::Receiver<ResultState> {
         self.result.subscribe()
+    }
+
+    pub(crate) fn watch_manifest(&self) -> watch::Receiver<ResultState> {
+        self.manifest.subscribe()
+    }
+
+    /// Whether its tasks may be done and it is not: what they wrote does not count yet.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.write.is_some() && !self.state.is_final()
+    }
+
+    /// What the tasks of a write have come to instead of a list of files.
+    pub(crate) fn settle_tasks_failed(&mut self, error: QueryError) {
+        self.manifest.send_replace(ResultState::Failed(error));
     }
 
     /// Keeps a part that came back with a task's final state.
@@ -230,7 +254,11 @@ impl QueryRecord {
             }
         });
         let parts: Arc<[Part]> = parts.collect();
-        let (version, valid_from) = match &*self.result.borrow() {
+        let tasks = match self.write {
+            Some(_) => &self.manifest,
+            None => &self.result,
+        };
+        let (version, valid_from) = match &*tasks.borrow() {
             ResultState::Ready {
                 version,
                 valid_from,
@@ -238,13 +266,15 @@ impl QueryRecord {
             } => (version + 1, if restart { version + 1 } else { *valid_from }),
             _ => (0, 0),
         };
-        self.end(QueryState::Finished, now);
-        self.result.send_replace(ResultState::Ready {
+        tasks.send_replace(ResultState::Ready {
             version,
             valid_from,
             stage,
             parts,
         });
+        if self.write.is_none() {
+            self.end(QueryState::Finished, now);
+        }
     }
 
     pub(crate) fn settle_failed(&mut self, state: QueryState, mut error: QueryError, now: Instant) {
@@ -264,8 +294,10 @@ impl QueryRecord {
     /// Another scheduler drives the query from now on, or will: whoever waits here is sent there.
     /// What was complete stays readable for those who read it.
     pub(crate) fn move_away(&mut self) {
-        if matches!(*self.result.borrow(), ResultState::Pending) {
-            self.result.send_replace(ResultState::Moved);
+        for awaited in [&self.result, &self.manifest] {
+            if matches!(*awaited.borrow(), ResultState::Pending) {
+                awaited.send_replace(ResultState::Moved);
+            }
         }
     }
 
@@ -287,7 +319,10 @@ impl QueryRecord {
     ) -> QueryStatus {
         let (state, stages) = match live {
             // What is made again after the end does not un-end the query.
-            Some((state, stages)) if !self.state.is_final() => (state, stages),
+            Some((state, stages)) if !self.state.is_final() => {
+                let done = state.is_final() && self.awaits_commit();
+                (if done { self.state } else { state }, stages)
+            }
             // It ends for its client when its result is stored.
             _ if self.kept.is_some() && !self.is_concluded => {
                 (QueryState::Running, self.stages.clone())

@@ -50,6 +50,21 @@ impl Reading {
         })
     }
 
+    /// The list of files that a write left. None if there is no such write here.
+    pub(crate) fn of_manifest(driver: &Arc<Driver>, query: QueryId) -> Option<Self> {
+        let state = driver.with_record(&query, |record| {
+            record.write.as_ref()?;
+            record.readers += 1;
+            Some(record.watch_manifest())
+        })??;
+        Some(Reading {
+            driver: Arc::clone(driver),
+            query,
+            schema: paceline_plan::manifest_schema(),
+            state,
+        })
+    }
+
     /// Waits until the result can be read.
     ///
     /// # Errors

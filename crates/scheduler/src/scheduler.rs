@@ -28,6 +28,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 use uuid::Uuid;
 
 use crate::attach::ClusterPort;
@@ -48,6 +49,7 @@ use crate::steps::until_stopped;
 use crate::takeover::{News, Newsroom, Takeover};
 use crate::turns::Turns;
 use crate::watching::Watched;
+use crate::writing::{data_location, sweep_leftovers};
 
 const MESSAGE_LIMIT: usize = 256 << 20;
 
@@ -79,6 +81,10 @@ pub(crate) struct Shared {
     pub(crate) query_timeout: Option<Duration>,
     /// How long results of submitted queries are kept, unless their client says.
     pub(crate) submitted_ttl: Duration,
+    /// Where the files of managed tables lie, if there is a place for them.
+    pub(crate) data: Option<Url>,
+    /// How long the files of a dropped table are kept.
+    pub(crate) dropped_ttl: Duration,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// The members as executors were told last.
@@ -292,6 +298,7 @@ impl Scheduler {
         background(Box::pin(async move { driver.keep_time().await }));
         background(Box::pin(keep_beating(Arc::clone(&self.shared))));
         background(Box::pin(sweep_results(Arc::clone(&self.shared))));
+        background(Box::pin(sweep_leftovers(Arc::clone(&self.shared))));
         let driver = Arc::clone(&self.shared.driver);
         let timeout = options.executor_timeout;
         background(Box::pin(async move {
@@ -321,6 +328,7 @@ async fn assemble(
     (store, roomy): (StateStore, StateStore),
     membership: Membership,
 ) -> Result<Arc<Shared>, StartError> {
+    let data = data_location(&options.data_location, &options.state)?;
     let engine = Engine::new(EngineOptions {
         object_store: options.object_store.clone(),
         ..EngineOptions::default()
@@ -372,7 +380,8 @@ async fn assemble(
         PlannerOptions {
             small_plan: options.small_plan,
         },
-    );
+    )
+    .storing_at(data.clone());
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         planner,
@@ -389,6 +398,8 @@ async fn assemble(
         reattach_grace: options.reattach_grace,
         query_timeout: options.query_timeout,
         submitted_ttl: options.submitted_ttl,
+        data,
+        dropped_ttl: options.dropped_ttl,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         told: Mutex::default(),

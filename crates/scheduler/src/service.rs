@@ -118,6 +118,11 @@ impl Service {
                 driver.submit(record, deadline);
                 Ok(submitted(query, schema, ticket, None))
             }
+            Planned::Write { plan, into } => {
+                let write = (plan, into);
+                self.accept_write(request, &session, write, ticket(None), durable, accepted)
+                    .await
+            }
             Planned::Rows { schema, batches } => {
                 let mut answered = record(&schema, None).answered(batches, Instant::now());
                 let ticket = ticket(Some(afresh));
@@ -161,7 +166,17 @@ impl Service {
             let ask = Operation::Result(cluster::Empty {});
             let first = Some(&ticket.accepted_by);
             loop {
-                match finding::ask(shared, ticket.query, first, &ask).await? {
+                let found = match finding::ask(shared, ticket.query, first, &ask).await {
+                    // Nobody drives a write any more that has its outcome.
+                    Ok(Found::Lost(_)) if ticket.afresh.is_none() => {
+                        return self.past_answer(ticket.query).await;
+                    }
+                    Err(error) if error.class == ErrorClass::NotFound => {
+                        return self.past_answer(ticket.query).await;
+                    }
+                    found => found?,
+                };
+                match found {
                     Found::Here => {
                         if let Some(reading) = Reading::begin(&shared.driver, ticket.query) {
                             return Ok(ResultStream {

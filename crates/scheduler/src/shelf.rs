@@ -110,6 +110,8 @@ impl Shelf {
                     due.push(Due::Release(record.query));
                 }
                 _ if record.kept.is_some() => {}
+                // Its client was promised that it goes on.
+                None if record.write.is_some() => {}
                 None if idle >= self.keep.abandoned => due.push(Due::Abandon(record.query)),
                 None => {}
                 Some(ended) => {

@@ -89,7 +89,7 @@ pub(crate) async fn seal(
     }
     let kept = sealed.book.queries().filter(|(_, held)| {
         let statement = held.known.statement.as_ref();
-        statement.is_some_and(|statement| statement.kept)
+        statement.is_some_and(|statement| statement.kept || statement.write.is_some())
     });
     let kept: Vec<QueryId> = kept.map(|(query, _)| query).collect();
     for query in kept {

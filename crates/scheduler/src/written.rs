@@ -8,12 +8,13 @@ use paceline_core::{KnownOutput, KnownStage, KnownTask, StageOutputs};
 use paceline_model::{
     Attempt, Epoch, ExecutorId, OutputSummary, PartitionRange, QueryId, QueryState, StageId,
 };
-use paceline_plan::{QueryPlan, SessionSettings};
+use paceline_plan::{QueryPlan, SessionSettings, WriteInto};
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::{self, Known, Record, Statement};
 use paceline_proto::{Malformed, graph_from_wire, graph_to_wire, query_bytes};
 
 use crate::record::QueryRecord;
+use crate::writing;
 
 fn record(kind: Kind) -> Record {
     Record { record: Some(kind) }
@@ -35,6 +36,7 @@ pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
         accepted_unix_millis: of.accepted_unix_millis,
         kept: of.kept.is_some(),
         result_ttl_millis: of.kept.map_or(0, millis),
+        write: of.write.as_ref().map(writing::to_wire),
     })
 }
 
@@ -112,6 +114,7 @@ pub(crate) struct Legacy {
     pub(crate) catalog: u64,
     pub(crate) submitted: bool,
     pub(crate) kept: Option<Duration>,
+    pub(crate) write: Option<WriteInto>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) limit: Option<Duration>,
     pub(crate) accepted_unix_millis: u64,
@@ -147,6 +150,7 @@ pub(crate) fn legacy(known: Known) -> Result<Legacy, Malformed> {
         kept: statement
             .kept
             .then(|| Duration::from_millis(statement.result_ttl_millis)),
+        write: statement.write.map(writing::from_wire).transpose()?,
         idempotency_key: Some(statement.idempotency_key).filter(|key| !key.is_empty()),
         limit: match statement.timeout_millis {
             0 => None,

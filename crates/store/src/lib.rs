@@ -54,7 +54,8 @@ mod state;
 
 pub use catalog::{
     CatalogChange, CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DEFAULT_SCHEMA,
-    ExternalTable, OnExisting, OnMissing, Relation, Schema, TableFormat, View,
+    DataFile, Decided, ExternalTable, ManagedTable, OnExisting, OnMissing, Relation, Schema,
+    StoredTable, TableFormat, View, WriteTarget, Written,
 };
 pub use cluster::{ClusterError, ClusterIdentity};
 pub use create::Created;

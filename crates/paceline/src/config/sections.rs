@@ -92,6 +92,12 @@ section! {
         unread_ttl: Millis = seconds(600),
         /// How long the stored result of a submitted query is kept, unless its client says.
         submitted_ttl: Millis = seconds(86_400),
+        /// Where the files lie of tables that CREATE TABLE made: a directory or URL that all
+        /// schedulers and executors reach, by storage.options. It belongs to this cluster alone.
+        /// Empty: `data` below the state's location.
+        data_location: String = String::new(),
+        /// How long the files of a dropped table are kept, for queries that were planned before.
+        dropped_ttl: Millis = seconds(3600),
         /// How long a query runs on while nobody waits for it.
         abandon_after: Millis = seconds(60),
         /// The longest that any query may take; 0s: no limit.

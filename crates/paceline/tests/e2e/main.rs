@@ -21,3 +21,4 @@ mod tables;
 mod takeover;
 mod tpcds;
 mod tpch;
+mod writes;

@@ -114,6 +114,16 @@ async fn tables_and_state_lie_on_s3() {
     let sql = "CREATE EXTERNAL TABLE nation STORED AS PARQUET LOCATION 's3://paceline/nation/'";
     running.flight(0).await.run(sql).await.unwrap();
     assert_eq!(count(&running, 1, "nation").await, Ok(25));
+    for sql in [
+        "CREATE TABLE own AS SELECT * FROM nation",
+        "INSERT INTO own SELECT * FROM nation WHERE n_nationkey < 5",
+        "COPY own TO 's3://paceline/copied/' STORED AS PARQUET",
+        "CREATE EXTERNAL TABLE copied STORED AS PARQUET LOCATION 's3://paceline/copied/'",
+    ] {
+        running.flight(0).await.run(sql).await.unwrap();
+    }
+    assert_eq!(count(&running, 1, "own").await, Ok(30));
+    assert_eq!(count(&running, 1, "copied").await, Ok(30));
     for entry in std::fs::read_dir(running.cluster.logs()).unwrap() {
         let log = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(!log.contains("hush"), "a secret was logged");

@@ -12,3 +12,4 @@ mod snapshots;
 mod statements;
 mod tpcds;
 mod tpch;
+mod writes;

@@ -25,12 +25,33 @@ impl Driver {
     pub(crate) fn consumed(&self, query: QueryId) {
         let mut state = self.state.lock();
         if let Some(record) = state.shelf.get_mut(&query)
+            // What was read of a write before is the list of its files.
+            && !record.awaits_commit()
             && !std::mem::replace(&mut record.consumed, true)
-            // It is let go of when its outcome is durable.
+            // They are let go of when their outcome is durable.
             && record.kept.is_none()
+            && record.write.is_none()
         {
             let over = written::over(record);
             self.over(query, over);
+        }
+    }
+
+    /// It is decided what a write has come to: executors need to hold nothing of it any more.
+    pub(crate) fn decided(&self, query: QueryId) {
+        let mut state = self.state.lock();
+        if let Some(record) = state.shelf.get(&query) {
+            let took = record.accepted.elapsed();
+            self.metrics.query_ended(record.state, took);
+        }
+        self.apply_locked(&mut state, Event::Released { query });
+    }
+
+    /// A write that somebody waits for has its outcome, in the store: it needs no owner any more.
+    pub(crate) fn write_over(&self, query: QueryId) {
+        let state = self.state.lock();
+        if let Some(record) = state.shelf.get(&query) {
+            self.over(query, written::over(record));
         }
     }
 

@@ -160,6 +160,13 @@ impl Driver {
             }
             Action::ResultGone { query, error } => {
                 if let Some(record) = state.shelf.get_mut(query) {
+                    if record.awaits_commit() {
+                        record.settle_tasks_failed(error.clone());
+                        return;
+                    }
+                    if record.write.is_some() {
+                        return;
+                    }
                     let ended = record.state;
                     record.settle_failed(ended, error.clone(), Instant::now());
                 }
@@ -248,16 +255,22 @@ impl Driver {
                 self.newsroom.tell(News::Doubt);
                 return;
             }
+            Outcome::Failed(error) if record.awaits_commit() => {
+                record.settle_tasks_failed(error.clone());
+            }
+            Outcome::Cancelled if record.awaits_commit() => {
+                record.settle_tasks_failed(cancelled(query));
+            }
             Outcome::Failed(error) => {
                 record.settle_failed(QueryState::Failed, error.clone(), now);
             }
             Outcome::Cancelled => {
-                let error = QueryError::new(
-                    ErrorClass::Cancelled,
-                    format!("query {query} was cancelled"),
-                );
-                record.settle_failed(QueryState::Cancelled, error, now);
+                record.settle_failed(QueryState::Cancelled, cancelled(query), now);
             }
+        }
+        if record.awaits_commit() {
+            self.newsroom.tell(News::Ended { query });
+            return;
         }
         self.metrics
             .query_ended(record.state, now.saturating_duration_since(record.accepted));
@@ -341,6 +354,11 @@ impl Driver {
             }
         }
     }
+}
+
+fn cancelled(query: QueryId) -> QueryError {
+    let message = format!("query {query} was cancelled");
+    QueryError::new(ErrorClass::Cancelled, message)
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -5,8 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use paceline_model::InvalidId;
+use paceline_model::{InvalidId, QueryId, TableId};
 use serde::{Deserialize, Serialize};
+
+use super::{DataFile, ManagedTable};
 
 /// One change. Conditions such as `IF EXISTS` were resolved before it was written: it happens
 /// exactly as it says, to the version right before its own.
@@ -33,6 +35,35 @@ pub enum CatalogChange {
         /// The view.
         view: View,
     },
+    /// A managed table appears, in the place of whatever relation had its name.
+    CreateTable {
+        /// The table.
+        table: ManagedTable,
+        /// The query that filled it; none if it begins empty.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<QueryId>,
+        /// What the query left.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<DataFile>,
+    },
+    /// A managed table has more rows.
+    Append {
+        /// The query that wrote them.
+        query: QueryId,
+        /// The schema that the table is in.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Which table that was: one that was dropped meanwhile gets nothing.
+        table: TableId,
+        /// What the query left.
+        files: Vec<DataFile>,
+    },
+    /// A query that writes has come to nothing: no entry after this one is its own.
+    Abandon {
+        /// The query.
+        query: QueryId,
+    },
     /// A table disappears.
     DropTable {
         /// The schema it is in.
@@ -51,11 +82,14 @@ pub enum CatalogChange {
 
 impl CatalogChange {
     /// The kinds that this Paceline knows, as records name them.
-    pub(crate) const KINDS: [&'static str; 6] = [
+    pub(crate) const KINDS: [&'static str; 9] = [
         "create_schema",
         "drop_schema",
         "create_external_table",
         "create_view",
+        "create_table",
+        "append",
+        "abandon",
         "drop_table",
         "drop_view",
     ];

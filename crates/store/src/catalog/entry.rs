@@ -60,9 +60,10 @@ pub(super) fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{ExternalTable, TableFormat, View};
+    use crate::catalog::{DataFile, ExternalTable, ManagedTable, TableFormat, View};
     use crate::{Limits, StoreMetrics};
     use object_store::memory::InMemory;
+    use paceline_model::{QueryId, TableId};
     use std::sync::Arc;
 
     fn store() -> StateStore {
@@ -101,6 +102,20 @@ mod tests {
             name: name.clone(),
             sql: "CREATE VIEW t AS SELECT 1".to_string(),
         };
+        let query = QueryId(uuid::Uuid::from_bytes([7; 16]));
+        let managed = ManagedTable {
+            schema: schema.clone(),
+            name: name.clone(),
+            id: TableId(uuid::Uuid::from_bytes([8; 16])),
+            location: "s3://b/data/t/".to_string(),
+            arrow_schema: Bytes::from_static(&[0xff, 0x00, 0x10]),
+            definition: "CREATE TABLE t".to_string(),
+        };
+        let file = DataFile {
+            path: "q/0-0-0-0.parquet".to_string(),
+            rows: 3,
+            bytes: 99,
+        };
         vec![
             (
                 CatalogChange::CreateSchema { name: name.clone() },
@@ -124,6 +139,43 @@ mod tests {
                 concat!(
                     r#"{"v":1,"made_by":"s1","change":{"kind":"create_view","view":"#,
                     r#"{"schema":"public","name":"t","sql":"CREATE VIEW t AS SELECT 1"}}}"#
+                ),
+            ),
+            (
+                CatalogChange::CreateTable {
+                    table: managed,
+                    query: Some(query),
+                    files: vec![file.clone()],
+                },
+                concat!(
+                    r#"{"v":1,"made_by":"s1","change":{"kind":"create_table","table":"#,
+                    r#"{"schema":"public","name":"t","id":"08080808-0808-0808-0808-080808080808","#,
+                    r#""location":"s3://b/data/t/","arrow_schema":"/wAQ","#,
+                    r#""definition":"CREATE TABLE t"},"#,
+                    r#""query":"07070707-0707-0707-0707-070707070707","#,
+                    r#""files":[{"path":"q/0-0-0-0.parquet","rows":3,"bytes":99}]}}"#
+                ),
+            ),
+            (
+                CatalogChange::Append {
+                    query,
+                    schema: schema.clone(),
+                    name: name.clone(),
+                    table: TableId(uuid::Uuid::from_bytes([8; 16])),
+                    files: vec![file],
+                },
+                concat!(
+                    r#"{"v":1,"made_by":"s1","change":{"kind":"append","#,
+                    r#""query":"07070707-0707-0707-0707-070707070707","schema":"public","#,
+                    r#""name":"t","table":"08080808-0808-0808-0808-080808080808","#,
+                    r#""files":[{"path":"q/0-0-0-0.parquet","rows":3,"bytes":99}]}}"#
+                ),
+            ),
+            (
+                CatalogChange::Abandon { query },
+                concat!(
+                    r#"{"v":1,"made_by":"s1","change":{"kind":"abandon","#,
+                    r#""query":"07070707-0707-0707-0707-070707070707"}}"#
                 ),
             ),
             (

@@ -45,6 +45,14 @@ pub enum CatalogError {
         /// The first of them.
         first: String,
     },
+    /// The table that rows were written for is not there any more.
+    #[error(
+        "table '{name}' was dropped or replaced while rows were written for it: nothing was inserted"
+    )]
+    Gone {
+        /// The name, with its schema.
+        name: String,
+    },
     /// A name that nobody may create or drop.
     #[error("'{name}' cannot be {done}: {why}")]
     Reserved {
@@ -84,6 +92,7 @@ impl CatalogError {
             | CatalogError::NotFound { .. }
             | CatalogError::WrongKind { .. }
             | CatalogError::NotEmpty { .. }
+            | CatalogError::Gone { .. }
             | CatalogError::Reserved { .. } => ErrorClass::User,
             CatalogError::Contended { .. } | CatalogError::Missing { .. } => {
                 ErrorClass::Unavailable

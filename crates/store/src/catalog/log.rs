@@ -12,10 +12,10 @@ use super::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStatement, entr
 use crate::{Created, Key, StateStore, StoreError};
 
 /// How many entries are read at once when many are missing.
-const READERS: usize = 16;
+pub(super) const READERS: usize = 16;
 /// How often an append is tried when others are always faster. Each try that fails is a change of
 /// somebody else that succeeded.
-const TRIES: u32 = 64;
+pub(super) const TRIES: u32 = 64;
 /// How many versions are kept in memory for tickets that were planned with them.
 const REMEMBERED: usize = 32;
 
@@ -168,7 +168,7 @@ impl CatalogLog {
     }
 
     /// Tries to make the version after `current`; `None` if somebody else did.
-    async fn try_append(
+    pub(super) async fn try_append(
         &self,
         current: &CatalogSnapshot,
         change: &CatalogChange,
@@ -221,7 +221,10 @@ impl CatalogLog {
             .await
     }
 
-    async fn read(&self, version: CatalogVersion) -> Result<Option<CatalogChange>, CatalogError> {
+    pub(super) async fn read(
+        &self,
+        version: CatalogVersion,
+    ) -> Result<Option<CatalogChange>, CatalogError> {
         match self.store.get(&self.key(version)).await? {
             Some(payload) => Ok(self.decode(version, &payload)?),
             None => Err(CatalogError::Missing {

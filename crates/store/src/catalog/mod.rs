@@ -14,9 +14,13 @@ mod error;
 mod log;
 mod snapshot;
 mod statement;
+mod table;
+mod write;
 
 pub use change::{CatalogChange, ExternalTable, TableFormat, View};
 pub use error::CatalogError;
 pub use log::CatalogLog;
 pub use snapshot::{CatalogSnapshot, DEFAULT_SCHEMA, Relation, Schema};
 pub use statement::{CatalogStatement, OnExisting, OnMissing};
+pub use table::{DataFile, ManagedTable, StoredTable, Written};
+pub use write::{Decided, WriteTarget};

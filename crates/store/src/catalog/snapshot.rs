@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use paceline_model::CatalogVersion;
 
-use super::{CatalogChange, ExternalTable, View};
+use super::{CatalogChange, ExternalTable, StoredTable, View};
 
 /// The schema that is always there, and that names without a schema mean.
 pub const DEFAULT_SCHEMA: &str = "public";
@@ -13,8 +13,10 @@ pub const DEFAULT_SCHEMA: &str = "public";
 /// What a name in a schema stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Relation {
-    /// A table over files.
+    /// A table over files that are somebody else's.
     ExternalTable(Arc<ExternalTable>),
+    /// A table with files of its own.
+    Table(Arc<StoredTable>),
     /// A named query.
     View(Arc<View>),
 }
@@ -23,7 +25,7 @@ impl Relation {
     /// "table" or "view".
     pub fn kind(&self) -> &'static str {
         match self {
-            Relation::ExternalTable(_) => "table",
+            Relation::ExternalTable(_) | Relation::Table(_) => "table",
             Relation::View(_) => "view",
         }
     }
@@ -93,7 +95,7 @@ impl CatalogSnapshot {
     pub(crate) fn apply(&self, change: Option<&CatalogChange>) -> Self {
         let mut schemas = BTreeMap::clone(&self.schemas);
         match change {
-            None => {}
+            None | Some(CatalogChange::Abandon { .. }) => {}
             Some(CatalogChange::CreateSchema { name }) => {
                 schemas.entry(name.clone()).or_default();
             }
@@ -103,6 +105,31 @@ impl CatalogSnapshot {
             Some(CatalogChange::CreateExternalTable { table }) => {
                 let relation = Relation::ExternalTable(Arc::new(table.clone()));
                 relations(&mut schemas, &table.schema).insert(table.name.clone(), relation);
+            }
+            Some(CatalogChange::CreateTable {
+                table,
+                query,
+                files,
+            }) => {
+                let name = table.name.clone();
+                let schema = relations(&mut schemas, &table.schema);
+                let table = StoredTable::new(table.clone(), *query, files);
+                schema.insert(name, Relation::Table(Arc::new(table)));
+            }
+            Some(CatalogChange::Append {
+                query,
+                schema,
+                name,
+                table,
+                files,
+            }) => {
+                let relations = relations(&mut schemas, schema);
+                if let Some(Relation::Table(known)) = relations.get(name)
+                    && known.table.id == *table
+                {
+                    let more = Relation::Table(Arc::new(known.appended(*query, files)));
+                    relations.insert(name.clone(), more);
+                }
             }
             Some(CatalogChange::CreateView { view }) => {
                 let relation = Relation::View(Arc::new(view.clone()));

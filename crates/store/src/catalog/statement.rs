@@ -1,7 +1,8 @@
 //! What a user asked for, and what that means for the catalog as it is.
 
 use super::{
-    CatalogChange, CatalogError, CatalogSnapshot, DEFAULT_SCHEMA, ExternalTable, Relation, View,
+    CatalogChange, CatalogError, CatalogSnapshot, DEFAULT_SCHEMA, ExternalTable, ManagedTable,
+    Relation, View,
 };
 
 /// What to do when the name is taken.
@@ -53,6 +54,13 @@ pub enum CatalogStatement {
         /// If the name is taken.
         existing: OnExisting,
     },
+    /// `CREATE TABLE`, with columns and no rows.
+    CreateTable {
+        /// The table.
+        table: ManagedTable,
+        /// If the name is taken.
+        existing: OnExisting,
+    },
     /// `CREATE VIEW`.
     CreateView {
         /// The view.
@@ -97,6 +105,14 @@ impl CatalogStatement {
                 let free = may_create(on, &table.schema, &table.name, "table", *existing)?;
                 let table = || table.clone();
                 Ok(free.then(|| CatalogChange::CreateExternalTable { table: table() }))
+            }
+            CatalogStatement::CreateTable { table, existing } => {
+                let free = may_create(on, &table.schema, &table.name, "table", *existing)?;
+                Ok(free.then(|| CatalogChange::CreateTable {
+                    table: table.clone(),
+                    query: None,
+                    files: vec![],
+                }))
             }
             CatalogStatement::CreateView { view, existing } => {
                 let free = may_create(on, &view.schema, &view.name, "view", *existing)?;
@@ -181,7 +197,7 @@ fn drop_schema(
 }
 
 /// Whether a relation of kind `what` is to be created under the name.
-fn may_create(
+pub(super) fn may_create(
     on: &CatalogSnapshot,
     schema: &str,
     name: &str,

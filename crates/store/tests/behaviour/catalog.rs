@@ -53,7 +53,7 @@ fn drop_table(name: &str, missing: OnMissing) -> CatalogStatement {
 fn location_of(snapshot: &CatalogSnapshot, name: &str) -> Option<String> {
     match snapshot.relation(DEFAULT_SCHEMA, name)? {
         Relation::ExternalTable(table) => Some(table.location.clone()),
-        Relation::View(_) => None,
+        Relation::Table(_) | Relation::View(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@ mod open;
 mod places;
 mod results;
 mod shared;
+mod writes;
 
 use places::Place;
 
@@ -46,6 +47,9 @@ async fn suite(place: &Place) {
     catalog::two_processes_append_in_turn(&place.fresh()).await;
     catalog::what_one_creates_the_other_finds(&place.fresh()).await;
     catalog::old_versions_can_be_read(&place.fresh()).await;
+    writes::a_query_commits_once_whoever_tries(&place.fresh()).await;
+    writes::what_was_abandoned_is_not_committed(&place.fresh()).await;
+    writes::rows_go_into_the_table_they_were_meant_for(&place.fresh()).await;
     create::every_outcome_is_settled(&place.fresh()).await;
     journal::is_replayed_by_others(&place.fresh()).await;
     journal::carries_much_in_one_write(&place.fresh()).await;

@@ -15,7 +15,8 @@ use datafusion::physical_plan::repartition::BatchPartitioner;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use paceline_model::{
-    ErrorClass, PartitionRange, QueryError, Stage, StageGraph, StageId, StageProgress,
+    Attempt, ErrorClass, OutputId, PartitionRange, QueryError, QueryId, Stage, StageGraph, StageId,
+    StageProgress, TaskId,
 };
 use paceline_plan::{
     Engine, ExchangeWriteExec, OperatorMetric, QueryPlan, SessionSettings, Sink, StagePlan, Which,
@@ -95,7 +96,13 @@ impl Cluster {
         let ranges = self.ranges(stage);
         let (mut outputs, mut operators) = (Vec::new(), Vec::<Vec<OperatorMetric>>::new());
         for range in &ranges {
-            let task = format!("{}.{}", stage.id, range.first);
+            let task = OutputId {
+                query: QueryId::from_slice(&[7; 16]).expect("sixteen bytes"),
+                stage: stage.id,
+                task: TaskId(range.first),
+                attempt: Attempt(self.tasks),
+            }
+            .to_string();
             let inputs = Inputs {
                 exchanges: Arc::clone(exchanges),
                 stages: stage.inputs.iter().map(|input| input.stage).collect(),

@@ -6,8 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use paceline_model::{ByteSize, CatalogVersion, QueryError};
 use paceline_plan::{
-    Catalog, Change, Engine, EngineOptions, Planned, Planner, PlannerOptions, QueryPlan,
-    SessionSettings, TableDefinition, ViewDefinition,
+    Catalog, Change, Definitions, Engine, EngineOptions, ManagedDefinition, Planned, Planner,
+    PlannerOptions, QueryPlan, SessionSettings, TableDefinition, ViewDefinition,
 };
 use paceline_testkit::{Order, Reference, compare, order_of};
 
@@ -110,6 +110,7 @@ impl Session {
         match change {
             Change::CreateSchema { name, .. } => self.schemas.push(name),
             Change::CreateTable { table, .. } => self.tables.push(table),
+            Change::CreateManaged { table, .. } => panic!("{table:?} has no place here"),
             Change::CreateView { view, .. } => self.views.push(view),
             Change::DropTable { schema, name, .. } => self
                 .tables
@@ -129,6 +130,20 @@ impl Session {
         )
         .await
         .unwrap();
+    }
+
+    /// Makes managed tables known, beside all that is.
+    pub(crate) async fn define(&mut self, managed: &[ManagedDefinition]) {
+        let definitions = Definitions {
+            schemas: self.schemas.clone(),
+            tables: self.tables.clone(),
+            managed: managed.to_vec(),
+            views: self.views.clone(),
+        };
+        let version = CatalogVersion(self.catalog.version().0 + 1);
+        let previous = Some(&self.catalog);
+        let catalog = Catalog::of(&self.engine, version, &definitions, previous).await;
+        self.catalog = catalog.unwrap();
     }
 
     /// What the query should answer, and what it fixes about the order.

@@ -1,0 +1,548 @@
+//! Statements that write take effect once, whatever dies meanwhile, and leave nothing behind.
+//!
+//! A create in the state directory is held up by a directory that lies under its name: the scheduler
+//! that makes it cannot find out whether it did, and tries again until the directory is gone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, UInt64Type};
+use paceline::client::{Answer, Started};
+use paceline_model::QueryId;
+use paceline_testkit::{Process, Reference, Role};
+use serde_json::Value;
+
+use crate::support::{Running, check, flags, reference, until};
+
+/// Enough rows for every executor, from a join.
+const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
+     l.l_shipdate as d, l.l_comment as t from lineitem l join orders o on l.l_orderkey = o.o_orderkey \
+     where l.l_orderkey % 3 = 0";
+
+const READ: &str = "select count(*) as n, count(distinct k) as k, sum(c) as c, sum(p) as p, \
+     min(d) as d, max(t) as t from written";
+
+const COPIED: &str = "select o_orderkey as k, o_totalprice as p, o_comment as t from orders where o_orderkey % 2 = 0";
+
+/// The number of rows that a write says it wrote.
+fn count(answer: &Answer) -> u64 {
+    let column = |batch: &RecordBatch| {
+        batch
+            .column(0)
+            .as_primitive::<UInt64Type>()
+            .values()
+            .to_vec()
+    };
+    let counts: Vec<u64> = answer.batches.iter().flat_map(column).collect();
+    assert_eq!(counts.len(), 1, "one row: {answer:?}");
+    assert_eq!(answer.schema.field(0).name(), "count");
+    counts[0]
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut pending = vec![directory.to_path_buf()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                _ => files.push(entry.path()),
+            }
+        }
+    }
+    files
+}
+
+fn state(running: &Running, below: &str) -> PathBuf {
+    running.directory.path().join("state").join(below)
+}
+
+/// Every change in the catalog log, in order.
+fn changes(running: &Running) -> Vec<Value> {
+    let mut entries = files_below(&state(running, "catalog"));
+    // What is just being created has a name of its own.
+    entries.retain(|path| !path.display().to_string().contains('#'));
+    entries.sort();
+    let change = |path: &PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
+        let start = bytes.iter().position(|byte| *byte == b'{').unwrap();
+        let entry: Value = serde_json::from_slice(&bytes[start..]).unwrap();
+        entry["change"].clone()
+    };
+    entries.iter().map(change).collect()
+}
+
+/// The entries of a query.
+fn entries_of(running: &Running, query: QueryId) -> Vec<Value> {
+    let query = Value::String(query.to_string());
+    let all = changes(running).into_iter();
+    all.filter(|change| change["query"] == query).collect()
+}
+
+/// The files that lie where tables are stored, and those that the catalog names.
+fn stored_and_named(running: &Running) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let data = state(running, "data");
+    let mut named = BTreeSet::new();
+    for change in changes(running) {
+        let table = change["table"]["id"].as_str().or(change["table"].as_str());
+        for file in change["files"].as_array().into_iter().flatten() {
+            named.insert(
+                data.join(table.unwrap())
+                    .join(file["path"].as_str().unwrap()),
+            );
+        }
+    }
+    (files_below(&data).into_iter().collect(), named)
+}
+
+/// Nothing lies around but what the catalog names, once the end of the query was told.
+async fn nothing_else_is_stored(running: &Running) {
+    until("nothing is left behind", || async {
+        let (stored, named) = stored_and_named(running);
+        (stored == named).then_some(())
+    })
+    .await;
+}
+
+/// Holds up the create of an object of the state until it is dropped.
+struct Held(PathBuf);
+
+impl Held {
+    fn up(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        Held(path)
+    }
+
+    /// The next entry of the catalog.
+    fn commit(running: &Running) -> Self {
+        let next = changes(running).len() + 1;
+        Held::up(state(running, &format!("catalog/{next:020}")))
+    }
+
+    fn outcome(running: &Running, query: QueryId) -> Self {
+        Held::up(state(running, &format!("queries/{query}/finished")))
+    }
+
+    fn let_go(self) {
+        std::fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+async fn creates_in_doubt(running: &Running, scheduler: usize) -> f64 {
+    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
+    let text = crate::support::text_of(&format!("http://{address}/metrics")).await;
+    text.lines()
+        .filter(|line| {
+            line.starts_with("paceline_store_creates_total{") && line.contains("unknown")
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Waits until a create of that scheduler is held up for the first time, or again.
+async fn held_up(running: &Running, scheduler: usize, before: f64) {
+    until("the create is held up", || async {
+        (creates_in_doubt(running, scheduler).await > before).then_some(())
+    })
+    .await;
+}
+
+/// The process of the first scheduler, which owns what is sent there.
+fn owner(running: &mut Running) -> &mut Process {
+    let node = running.cluster.node(Role::Scheduler, 0).unwrap();
+    node.process().unwrap()
+}
+
+/// A cluster with TPC-H and a table `written` that holds one copy of [`WRITTEN`], and a DataFusion
+/// that holds the same.
+async fn with_table() -> (Running, Reference) {
+    let running = Running::with_tpch().await;
+    let reference = reference().await;
+    let create = format!("create table written as {WRITTEN}");
+    running.flight(0).await.run(&create).await.unwrap();
+    reference.run(&create).await.unwrap();
+    (running, reference)
+}
+
+fn insert() -> String {
+    format!("insert into written {WRITTEN}")
+}
+
+async fn started(running: &Running, scheduler: usize) -> (Started, QueryId) {
+    let started = running
+        .flight(scheduler)
+        .await
+        .start(&insert())
+        .await
+        .unwrap();
+    let query = started.query.unwrap();
+    (started, query)
+}
+
+async fn finished(running: &Running, scheduler: usize, started: &Started) -> Answer {
+    let mut flight = running.flight(scheduler).await;
+    flight.finish(started.clone()).await.unwrap()
+}
+
+/// The rows are there once more than before, in the eyes of each scheduler, and nothing else is.
+async fn took_effect_once(running: &Running, reference: &Reference, query: QueryId) {
+    reference.run(&insert()).await.unwrap();
+    for scheduler in 0..2 {
+        let answer = running.flight(scheduler).await.run(READ).await.unwrap();
+        check(reference, READ, &answer).await.unwrap();
+    }
+    let entries = entries_of(running, query);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["kind"], "append");
+    nothing_else_is_stored(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_scheduler_writes_the_other_reads() {
+    let (running, reference) = with_table().await;
+    let expected = reference.run(READ).await.unwrap();
+    let rows = expected.batches[0]
+        .column(0)
+        .as_primitive::<Int64Type>()
+        .value(0);
+    let answer = running.flight(1).await.run(READ).await.unwrap();
+    check(&reference, READ, &answer).await.unwrap();
+    for (scheduler, sql) in [
+        (1, insert()),
+        (
+            0,
+            "insert into written (t, k) values ('by hand', 7), (null, 8)".to_string(),
+        ),
+        (
+            1,
+            "insert into written select * from written where k < 100".to_string(),
+        ),
+        (
+            0,
+            "create table few (a bigint not null, b varchar)".to_string(),
+        ),
+        (
+            1,
+            "insert into few select k, t from written where k < 10 order by k".to_string(),
+        ),
+    ] {
+        let answer = running.flight(scheduler).await.run(&sql).await.unwrap();
+        reference.run(&sql).await.unwrap();
+        if sql.starts_with("insert into written select l.") {
+            assert_eq!(count(&answer), u64::try_from(rows).unwrap());
+        }
+        for reader in 0..2 {
+            let mut flight = running.flight(reader).await;
+            let answer = flight.run(READ).await.unwrap();
+            check(&reference, READ, &answer).await.unwrap();
+        }
+    }
+    let sql = "select a, b from few order by a, b";
+    let answer = running.flight(0).await.run(sql).await.unwrap();
+    assert!(answer.rows() > 2);
+    check(&reference, sql, &answer).await.unwrap();
+    nothing_else_is_stored(&running).await;
+
+    let refused = running
+        .flight(0)
+        .await
+        .run("insert into few values (null, 'x')")
+        .await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("'a'"), "{refused}");
+    running.flight(0).await.run("drop table few").await.unwrap();
+    let gone = running.flight(1).await.run(sql).await.unwrap_err();
+    assert!(gone.to_string().contains("few"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_killed_before_the_commit_writes_once() {
+    let (mut running, reference) = with_table().await;
+    let held = Held::commit(&running);
+    let (started, query) = started(&running, 0).await;
+    held_up(&running, 0, 0.0).await;
+    assert_eq!(
+        entries_of(&running, query),
+        Vec::<Value>::new(),
+        "not committed"
+    );
+    let (stored, named) = stored_and_named(&running);
+    assert!(stored.len() > named.len(), "files were written aside");
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    held.let_go();
+    assert!(count(&finished(&running, 1, &started).await) > 0);
+    running.cluster.restart(Role::Scheduler, 0).await.unwrap();
+    running.cluster.ready().await.unwrap();
+    took_effect_once(&running, &reference, query).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_killed_between_commit_and_outcome_writes_once() {
+    let (mut running, reference) = with_table().await;
+    let commit = Held::commit(&running);
+    let (started, query) = started(&running, 0).await;
+    held_up(&running, 0, 0.0).await;
+    let outcome = Held::outcome(&running, query);
+    commit.let_go();
+    until("it is committed", || async {
+        (!entries_of(&running, query).is_empty()).then_some(())
+    })
+    .await;
+    let before = creates_in_doubt(&running, 0).await;
+    held_up(&running, 0, before).await;
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    outcome.let_go();
+    assert!(count(&finished(&running, 1, &started).await) > 0);
+    running.cluster.restart(Role::Scheduler, 0).await.unwrap();
+    running.cluster.ready().await.unwrap();
+    took_effect_once(&running, &reference, query).await;
+    // Also who asks when nobody drives it any more is told.
+    let again = finished(&running, 0, &started).await;
+    assert!(count(&again) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_frozen_at_its_commit_writes_once() {
+    let (mut running, reference) = with_table().await;
+    let id = running.http(0).status().await.unwrap().scheduler;
+    let held = Held::commit(&running);
+    let (started, query) = started(&running, 0).await;
+    held_up(&running, 0, 0.0).await;
+    owner(&mut running).freeze().unwrap();
+    held.let_go();
+    // Only the other one can have committed: this one stands still.
+    assert!(count(&finished(&running, 1, &started).await) > 0);
+    assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
+    owner(&mut running).thaw().unwrap();
+    until("it goes on under another id", || async {
+        let status = running.http(0).status().await.unwrap();
+        (status.scheduler != id).then_some(())
+    })
+    .await;
+    running.cluster.ready().await.unwrap();
+    assert!(count(&finished(&running, 0, &started).await) > 0);
+    took_effect_once(&running, &reference, query).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_killed_while_it_writes_costs_no_row_and_leaves_no_file() {
+    let (mut running, reference) = with_table().await;
+    let held = Held::commit(&running);
+    let (started, query) = started(&running, 0).await;
+    let before = stored_and_named(&running).0.len();
+    until("a file is written", || async {
+        (stored_and_named(&running).0.len() > before).then_some(())
+    })
+    .await;
+    running.cluster.kill(Role::Executor, 1).await.unwrap();
+    held_up(&running, 0, 0.0).await;
+    held.let_go();
+    assert!(count(&finished(&running, 0, &started).await) > 0);
+    took_effect_once(&running, &reference, query).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_with_a_name_takes_effect_once_wherever_it_is_sent() {
+    let (running, reference) = with_table().await;
+    let client = reqwest::Client::new();
+    let send = |scheduler: usize, sql: String| {
+        let address = &running.cluster.schedulers()[scheduler].announced().http;
+        let request = client
+            .post(format!("http://{address}/v1/sql"))
+            .header("accept", "application/json")
+            .header("idempotency-key", "tonight")
+            .body(sql);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status(), answer.text().await.unwrap())
+        }
+    };
+    let (one, other) = tokio::join!(send(0, insert()), send(1, insert()));
+    let later = send(1, insert()).await;
+    for (status, body) in [&one, &other, &later] {
+        assert!(status.is_success(), "{status}: {body}");
+        assert_eq!(body, &one.1);
+        assert!(body.contains("count"), "{body}");
+    }
+    let (status, body) = send(0, "insert into written select * from written".into()).await;
+    assert_eq!(status, reqwest::StatusCode::CONFLICT, "{body}");
+    let appended = changes(&running)
+        .into_iter()
+        .filter(|change| change["kind"] == "append");
+    let queries: Vec<String> = appended
+        .map(|change| change["query"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(queries.len(), 1, "{queries:?}");
+    took_effect_once(&running, &reference, queries[0].parse().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_fails_leaves_nothing() {
+    let (running, reference) = with_table().await;
+    let mut flight = running.flight(0).await;
+    let sql = "insert into written (k) select l_orderkey / (l_linenumber - 7) from lineitem";
+    let started = flight.start(sql).await.unwrap();
+    let query = started.query.unwrap();
+    let failed = flight
+        .finish(started.clone())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(failed.to_lowercase().contains("divi"), "{failed}");
+    let again = running.flight(1).await.finish(started).await.unwrap_err();
+    assert!(again.to_string().to_lowercase().contains("divi"), "{again}");
+    let entries = entries_of(&running, query);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["kind"], "abandon");
+    for reader in 0..2 {
+        let answer = running.flight(reader).await.run(READ).await.unwrap();
+        check(&reference, READ, &answer).await.unwrap();
+    }
+    nothing_else_is_stored(&running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_replaced_meanwhile_gets_nothing() {
+    let (mut running, _) = with_table().await;
+    let held = Held::commit(&running);
+    let (started, query) = started(&running, 0).await;
+    held_up(&running, 0, 0.0).await;
+    let mut flight = running.flight(1).await;
+    owner(&mut running).freeze().unwrap();
+    held.let_go();
+    let replacing = tokio::spawn(async move {
+        let sql = "create or replace table written (k bigint)";
+        flight.run(sql).await.map_err(|error| error.to_string())
+    });
+    until("it is replaced", || async {
+        let replaced =
+            |change: &Value| change["kind"] == "create_table" && change["query"].is_null();
+        changes(&running).iter().any(replaced).then_some(())
+    })
+    .await;
+    owner(&mut running).thaw().unwrap();
+    replacing.await.unwrap().unwrap();
+    let mut flight = running.flight(1).await;
+    let failed = flight.finish(started).await.unwrap_err().to_string();
+    assert!(failed.contains("dropped or replaced"), "{failed}");
+    let entries = entries_of(&running, query);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["kind"], "abandon");
+    let answer = flight.run("select * from written").await.unwrap();
+    assert_eq!(answer.rows(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_nobody_needs_are_swept_up() {
+    let running = Running::start_with(|plan| {
+        let flags = flags(&["--scheduler-dropped-ttl", "1s"]);
+        plan.scheduler_flags.extend(flags);
+    })
+    .await;
+    let mut flight = running.flight(0).await;
+    flight
+        .run("create table stays as select 1 as a")
+        .await
+        .unwrap();
+    flight
+        .run("create table goes as select 2 as a")
+        .await
+        .unwrap();
+    let (stored, named) = stored_and_named(&running);
+    assert_eq!((stored.len(), &stored), (2, &named));
+    // As of an executor that was cut off, and came back when its query had ended.
+    for file in &stored {
+        std::fs::write(file.with_file_name("9-9-9-9.parquet"), b"late").unwrap();
+    }
+    nothing_else_is_stored(&running).await;
+    flight.run("drop table goes").await.unwrap();
+    until("the dropped table's files are gone", || async {
+        (stored_and_named(&running).0.len() == 1).then_some(())
+    })
+    .await;
+    let answer = running
+        .flight(1)
+        .await
+        .run("select a from stays")
+        .await
+        .unwrap();
+    assert_eq!(answer.rows(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_read_back() {
+    let running = Running::with_tpch().await;
+    let reference = reference().await;
+    let out = running.directory.path().join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let mut flight = running.flight(0).await;
+    let rows = reference.run(COPIED).await.unwrap();
+    let rows = rows
+        .batches
+        .iter()
+        .map(|batch| batch.num_rows() as u64)
+        .sum();
+    let columns = "(k bigint, p decimal(15, 2), t varchar)";
+    for (name, format, columns, options) in [
+        (
+            "a/",
+            "parquet",
+            "",
+            "options ('format.compression' 'snappy')",
+        ),
+        ("b/", "csv", columns, "options ('format.delimiter' ';')"),
+        ("c/", "json", columns, ""),
+        ("d/", "arrow", "", ""),
+        ("e.parquet", "parquet", "", ""),
+    ] {
+        let location = format!("{}/{name}", out.display());
+        let copy = format!("copy ({COPIED}) to '{location}' stored as {format} {options}");
+        let answer = flight.run(&copy).await.unwrap();
+        assert_eq!(count(&answer), rows, "{copy}");
+        let options = options.replace("'format.compression' 'snappy'", "'format.pruning' 'true'");
+        let table = name.trim_end_matches('/').replace('.', "_");
+        let create = format!(
+            "create external table {table} {columns} stored as {format} location '{location}' {options}"
+        );
+        flight
+            .run(&create)
+            .await
+            .unwrap_or_else(|e| panic!("{create}: {e}"));
+        let read = |from: &str| {
+            format!("select count(*) as n, sum(k) as k, sum(p) as p, max(t) as t from {from}")
+        };
+        let answer = running.flight(1).await.run(&read(&table)).await.unwrap();
+        let expected = reference.run(&read(&format!("({COPIED})"))).await.unwrap();
+        paceline_testkit::compare(
+            (&expected.schema, &expected.batches),
+            (&answer.schema, &answer.batches),
+            &expected.order,
+        )
+        .unwrap_or_else(|difference| panic!("{copy}: {difference}"));
+        if name.ends_with('/') {
+            let insert = format!("insert into {table} {COPIED}");
+            assert_eq!(count(&flight.run(&insert).await.unwrap()), rows);
+            let twice = format!("select count(*) as n from {table}");
+            let answer = running.flight(1).await.run(&twice).await.unwrap();
+            let n = answer.batches[0]
+                .column(0)
+                .as_primitive::<Int64Type>()
+                .value(0);
+            assert_eq!(u64::try_from(n).unwrap(), 2 * rows, "{insert}");
+        }
+    }
+    assert!(out.join("e.parquet").is_file());
+    let failing = format!(
+        "copy (select 1 / (o_orderkey - 7) from orders) to '{}/f/'",
+        out.display()
+    );
+    flight
+        .run(&format!("{failing} stored as csv"))
+        .await
+        .unwrap_err();
+    until("what failed is gone", || async {
+        files_below(&out.join("f")).is_empty().then_some(())
+    })
+    .await;
+}

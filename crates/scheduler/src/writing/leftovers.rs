@@ -1,0 +1,171 @@
+//! Files that no entry of the catalog names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use paceline_core::ownership::rank;
+use paceline_model::{QueryError, QueryId, QueryState, TableId};
+use paceline_plan::{Folder, WriteInto};
+use paceline_store::{CatalogSnapshot, DataFile, Relation};
+use url::Url;
+
+use crate::enqueued::away;
+use crate::scheduler::Shared;
+
+/// How often files are looked for that were left behind, at least and at most.
+const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// For how long after it was first seen to have ended a query's folder is looked at.
+const WATCHED: Duration = Duration::from_secs(600);
+
+/// Removes what a query left beside the files that count. What cannot be removed now is found by
+/// [`sweep_leftovers`].
+pub(super) async fn remove(
+    shared: &Arc<Shared>,
+    into: &WriteInto,
+    query: QueryId,
+    count: &[DataFile],
+    failed: bool,
+) {
+    let folder = Folder::new(shared.planner.engine());
+    let removed = match into {
+        WriteInto::Create { table, .. } => {
+            let keep = names(count);
+            folder.remove_below(&table.location, query, &keep).await
+        }
+        WriteInto::Append { location, .. } => {
+            let keep = names(count);
+            folder.remove_below(location, query, &keep).await
+        }
+        WriteInto::Files { location } if failed => folder.remove_named(location, query).await,
+        WriteInto::Files { .. } => return,
+    };
+    match removed {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(%query, files, "removed files that do not count"),
+        Err(error) => {
+            tracing::warn!(%query, %error, "files that do not count could not be removed yet");
+        }
+    }
+}
+
+fn names(files: &[DataFile]) -> BTreeSet<String> {
+    files.iter().map(|file| file.path.clone()).collect()
+}
+
+/// Looks for files that no entry names and no query will, for as long as it is polled: those of attempts
+/// that ended after their query, and those of tables that were dropped. The schedulers share that work.
+pub(crate) async fn sweep_leftovers(shared: Arc<Shared>) {
+    let (shortest, longest) = SWEEP;
+    let every = (shared.dropped_ttl / 4).clamp(shortest, longest);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweep = Sweep::default();
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sweep.once(&shared).await {
+            tracing::warn!(%error, "could not look for files that were left behind");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sweep {
+    /// Since when queries are known to have ended.
+    ended: BTreeMap<QueryId, Instant>,
+    /// Since when tables were seen to be gone.
+    dropped: BTreeMap<TableId, Instant>,
+}
+
+impl Sweep {
+    async fn once(&mut self, shared: &Arc<Shared>) -> Result<(), QueryError> {
+        let Some(data) = &shared.data else {
+            return Ok(());
+        };
+        let found = Folder::new(shared.planner.engine()).queries(data).await?;
+        let there: BTreeSet<QueryId> = found.iter().map(|(_, query)| *query).collect();
+        self.ended.retain(|query, _| there.contains(query));
+        let tables: BTreeSet<TableId> = found.iter().map(|(table, _)| *table).collect();
+        self.dropped.retain(|table, _| tables.contains(table));
+        let me = shared.driver.me();
+        let live = shared.membership.live();
+        for (table, query) in found {
+            let ids = live.iter().map(|beacon| &beacon.scheduler);
+            if rank(query, &me, ids) == 0 {
+                self.look_at(shared, data, table, query).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what one query left in one table.
+    async fn look_at(
+        &mut self,
+        shared: &Arc<Shared>,
+        data: &Url,
+        table: TableId,
+        query: QueryId,
+    ) -> Result<(), QueryError> {
+        let known = shared.catalog.known();
+        let named = named_by(&known, table, query);
+        let since = self.ended.get(&query);
+        if named.is_some() && since.is_some_and(|since| since.elapsed() > WATCHED) {
+            return Ok(());
+        }
+        let keep = match named {
+            Some(keep) if !keep.is_empty() => keep,
+            _ => match self.of_ended(shared, table, query).await? {
+                Some(keep) => keep,
+                None => return Ok(()),
+            },
+        };
+        let location = format!("{}/{table}/", data.as_str().trim_end_matches('/'));
+        let folder = Folder::new(shared.planner.engine());
+        folder.remove_below(&location, query, &keep).await?;
+        self.ended.entry(query).or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// What is to be kept of a query that no entry is known of; none if nothing may be removed yet.
+    async fn of_ended(
+        &mut self,
+        shared: &Arc<Shared>,
+        table: TableId,
+        query: QueryId,
+    ) -> Result<Option<BTreeSet<String>>, QueryError> {
+        let claims = &shared.journaling.claims;
+        let Some(ending) = claims.outcome(query).await.map_err(|e| away(&e))? else {
+            return Ok(None);
+        };
+        // The entry came before the outcome: what is read now has it.
+        let current = shared.catalog.snapshot().await?;
+        if let Some(keep) = named_by(&current, table, query) {
+            self.dropped.remove(&table);
+            return Ok(Some(keep));
+        }
+        if ending.state == QueryState::Finished {
+            // It may be read by queries that were planned before the table was dropped.
+            let since = *self.dropped.entry(table).or_insert_with(Instant::now);
+            if since.elapsed() < shared.dropped_ttl {
+                return Ok(None);
+            }
+        }
+        Ok(Some(BTreeSet::new()))
+    }
+}
+
+/// The files that a table has of a query; none if there is no such table.
+fn named_by(catalog: &CatalogSnapshot, table: TableId, query: QueryId) -> Option<BTreeSet<String>> {
+    let relations = catalog.schemas().flat_map(|(_, schema)| schema.relations());
+    let mut tables = relations.filter_map(|(_, relation)| match relation {
+        Relation::Table(stored) if stored.table.id == table => Some(stored),
+        _ => None,
+    });
+    let stored = tables.next()?;
+    let own = stored
+        .writes
+        .iter()
+        .filter(|written| written.query == query);
+    Some(own.flat_map(|written| names(&written.files)).collect())
+}

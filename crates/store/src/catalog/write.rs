@@ -1,0 +1,200 @@
+//! Writes: one entry of the log makes all that a query wrote visible, at once and once.
+//!
+//! The entry names its query. Whoever is about to make it reads on in the log first, from the version
+//! that the query was planned with: if the query has an entry there, that one counts and no other is
+//! made. So it does not matter how many owners a query had, how often each of them tried, or when what
+//! they sent arrives. A query that failed gets an entry as well, for the same reason: one owner must
+//! not call it failed while another one commits it.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use paceline_model::{CatalogVersion, QueryId, SchedulerId, TableId};
+
+use super::log::{READERS, TRIES};
+use super::statement::may_create;
+use super::{
+    CatalogChange, CatalogError, CatalogLog, CatalogSnapshot, DataFile, ManagedTable, OnExisting,
+    Relation,
+};
+
+/// What becomes of the rows that a query wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteTarget {
+    /// They are a new table.
+    Create {
+        /// The table.
+        table: ManagedTable,
+        /// If its name is taken.
+        existing: OnExisting,
+    },
+    /// They go into a table that was there when the query was planned.
+    Append {
+        /// The schema that the table is in.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Which table that was.
+        table: TableId,
+    },
+}
+
+/// What the log says of a query that writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// What it wrote is in the catalog.
+    Committed {
+        /// From this version on.
+        version: CatalogVersion,
+        /// The files that count. Others of the query do not.
+        files: Vec<DataFile>,
+    },
+    /// It has come to nothing, and never will to anything else.
+    Abandoned,
+    /// `IF NOT EXISTS`, and there is one: nothing was changed.
+    Kept,
+}
+
+impl WriteTarget {
+    fn resolve(
+        &self,
+        on: &CatalogSnapshot,
+        query: QueryId,
+        files: &[DataFile],
+    ) -> Result<Option<CatalogChange>, CatalogError> {
+        let files = files.to_vec();
+        match self {
+            WriteTarget::Create { table, existing } => {
+                let free = may_create(on, &table.schema, &table.name, "table", *existing)?;
+                Ok(free.then(|| CatalogChange::CreateTable {
+                    table: table.clone(),
+                    query: Some(query),
+                    files,
+                }))
+            }
+            WriteTarget::Append {
+                schema,
+                name,
+                table,
+            } => match on.relation(schema, name) {
+                Some(Relation::Table(there)) if there.table.id == *table => {
+                    Ok(Some(CatalogChange::Append {
+                        query,
+                        schema: schema.clone(),
+                        name: name.clone(),
+                        table: *table,
+                        files,
+                    }))
+                }
+                _ => Err(CatalogError::Gone {
+                    name: format!("{schema}.{name}"),
+                }),
+            },
+        }
+    }
+}
+
+impl CatalogChange {
+    /// What the entry of that version decides for a query, if it is of that query.
+    fn decides(&self, query: QueryId, version: CatalogVersion) -> Option<Decided> {
+        match self {
+            CatalogChange::CreateTable {
+                query: Some(by),
+                files,
+                ..
+            } if *by == query => Some(Decided::Committed {
+                version,
+                files: files.clone(),
+            }),
+            CatalogChange::Append {
+                query: by, files, ..
+            } if *by == query => Some(Decided::Committed {
+                version,
+                files: files.clone(),
+            }),
+            CatalogChange::Abandon { query: by } if *by == query => Some(Decided::Abandoned),
+            _ => None,
+        }
+    }
+}
+
+impl CatalogLog {
+    /// Makes what a query wrote visible, unless the log has decided about the query already. The query
+    /// was planned with version `since`, and `by` is the scheduler that asks.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the target cannot take the rows any more; then nothing is decided yet. After
+    /// a [`StoreError::Unknown`](crate::StoreError::Unknown) asking again finds out.
+    pub async fn commit(
+        &self,
+        query: QueryId,
+        target: &WriteTarget,
+        files: &[DataFile],
+        since: CatalogVersion,
+        by: &SchedulerId,
+    ) -> Result<Decided, CatalogError> {
+        let resolve = |on: &CatalogSnapshot| target.resolve(on, query, files);
+        self.decide(query, since, by, resolve).await
+    }
+
+    /// Decides that a query comes to nothing, unless the log has decided about it already.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if that is not known to be so; asking again finds out.
+    pub async fn abandon(
+        &self,
+        query: QueryId,
+        since: CatalogVersion,
+        by: &SchedulerId,
+    ) -> Result<Decided, CatalogError> {
+        let resolve = |_: &CatalogSnapshot| Ok(Some(CatalogChange::Abandon { query }));
+        self.decide(query, since, by, resolve).await
+    }
+
+    async fn decide(
+        &self,
+        query: QueryId,
+        since: CatalogVersion,
+        by: &SchedulerId,
+        resolve: impl Fn(&CatalogSnapshot) -> Result<Option<CatalogChange>, CatalogError>,
+    ) -> Result<Decided, CatalogError> {
+        let mut looked = since;
+        for _ in 0..TRIES {
+            let current = self.refresh_tail().await?;
+            if let Some(decided) = self.look(query, looked, current.version()).await? {
+                return Ok(decided);
+            }
+            looked = current.version();
+            let Some(change) = resolve(&current)? else {
+                return Ok(Decided::Kept);
+            };
+            // Lost to somebody else, perhaps to another owner of this query: look again.
+            if let Some(version) = self.try_append(&current, &change, by).await?
+                && let Some(decided) = change.decides(query, version)
+            {
+                return Ok(decided);
+            }
+        }
+        Err(CatalogError::Contended { tries: TRIES })
+    }
+
+    /// What the entries after `after`, up to `to`, decide for a query.
+    async fn look(
+        &self,
+        query: QueryId,
+        after: CatalogVersion,
+        to: CatalogVersion,
+    ) -> Result<Option<Decided>, CatalogError> {
+        let mut entries = stream::iter(after.0 + 1..=to.0)
+            .map(|version| async move {
+                let version = CatalogVersion(version);
+                let change = self.read(version).await?;
+                Ok::<_, CatalogError>((version, change))
+            })
+            .buffered(READERS);
+        while let Some((version, change)) = entries.try_next().await? {
+            if let Some(decided) = change.and_then(|change| change.decides(query, version)) {
+                return Ok(Some(decided));
+            }
+        }
+        Ok(None)
+    }
+}

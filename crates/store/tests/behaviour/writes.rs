@@ -1,0 +1,215 @@
+//! Commits of writes, by any number of owners, on stores that fail.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use paceline_model::{CatalogVersion, QueryId, TableId};
+use paceline_store::{
+    CatalogError, CatalogLog, CatalogStatement, DEFAULT_SCHEMA, DataFile, Decided, Limits,
+    ManagedTable, OnExisting, OnMissing, Relation, StateStore, StoreMetrics, WriteTarget,
+};
+use uuid::Uuid;
+
+use crate::catalog::by;
+use crate::faulty::{Fault, FaultyStore};
+use crate::places::Room;
+
+fn query(number: u8) -> QueryId {
+    QueryId(Uuid::from_bytes([number; 16]))
+}
+
+fn table(id: u8) -> ManagedTable {
+    ManagedTable {
+        schema: DEFAULT_SCHEMA.to_string(),
+        name: "t".to_string(),
+        id: TableId(Uuid::from_bytes([id; 16])),
+        location: format!("memory:///{id}/"),
+        arrow_schema: Bytes::from_static(b"schema"),
+        definition: String::new(),
+    }
+}
+
+fn create(id: u8, existing: OnExisting) -> WriteTarget {
+    let table = table(id);
+    WriteTarget::Create { table, existing }
+}
+
+fn append(id: u8) -> WriteTarget {
+    let table = table(id);
+    WriteTarget::Append {
+        schema: table.schema,
+        name: table.name,
+        table: table.id,
+    }
+}
+
+fn files(attempt: &str, rows: u64) -> Vec<DataFile> {
+    vec![DataFile {
+        path: format!("{attempt}.parquet"),
+        rows,
+        bytes: 1,
+    }]
+}
+
+/// The paths of the files of `t`.
+fn paths(log: &CatalogLog) -> Vec<String> {
+    match log.current().relation(DEFAULT_SCHEMA, "t") {
+        Some(Relation::Table(table)) => table.files().map(|file| file.path.clone()).collect(),
+        other => panic!("no managed table: {other:?}"),
+    }
+}
+
+fn committed(version: u64, files: Vec<DataFile>) -> Decided {
+    let version = CatalogVersion(version);
+    Decided::Committed { version, files }
+}
+
+/// Two owners of one query and a writer beside them, all at once, several times over.
+pub(crate) async fn a_query_commits_once_whoever_tries(room: &Room) {
+    let logs = [
+        CatalogLog::open(room.open()).await.unwrap(),
+        CatalogLog::open(room.open()).await.unwrap(),
+    ];
+    let target = create(1, OnExisting::Refuse);
+    let since = CatalogVersion(0);
+    let made = logs[0].commit(query(0), &target, &files("first", 1), since, &by("s"));
+    assert_eq!(made.await, Ok(committed(1, files("first", 1))));
+    for round in 1..=10_u8 {
+        let since = logs[0].refresh_tail().await.unwrap().version();
+        let target = append(1);
+        let (mine, theirs) = (
+            files(&format!("{round}a"), 2),
+            files(&format!("{round}b"), 2),
+        );
+        let beside = files(&format!("{round}c"), 3);
+        let (s1, s2, s3) = (by("1"), by("2"), by("3"));
+        let (one, other, another) = tokio::join!(
+            logs[0].commit(query(round), &target, &mine, since, &s1),
+            logs[1].commit(query(round), &target, &theirs, since, &s2),
+            logs[1].commit(query(100 + round), &target, &beside, since, &s3),
+        );
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(one, other, "{}: both know the same outcome", room.name);
+        assert!(
+            matches!(another, Ok(Decided::Committed { .. })),
+            "{another:?}"
+        );
+        // Also one that comes late, and one that had not been told of anything.
+        let late = CatalogLog::open(room.open()).await.unwrap();
+        let again = late.commit(query(round), &target, &mine, since, &s1).await;
+        assert_eq!(again, Ok(one.clone()));
+        assert_eq!(late.abandon(query(round), since, &s1).await, Ok(one));
+    }
+    for log in &logs {
+        log.refresh_tail().await.unwrap();
+        assert_eq!(paths(log).len(), 1 + 2 * 10);
+    }
+}
+
+pub(crate) async fn what_was_abandoned_is_not_committed(room: &Room) {
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let target = create(1, OnExisting::Refuse);
+    let gone = log.abandon(query(1), since, &me).await;
+    assert_eq!(gone, Ok(Decided::Abandoned));
+    let late = log
+        .commit(query(1), &target, &files("late", 1), since, &me)
+        .await;
+    assert_eq!(late, Ok(Decided::Abandoned));
+    assert!(log.current().relation(DEFAULT_SCHEMA, "t").is_none());
+    assert_eq!(log.current().version(), CatalogVersion(1), "one entry");
+}
+
+pub(crate) async fn rows_go_into_the_table_they_were_meant_for(room: &Room) {
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let refuse = create(1, OnExisting::Refuse);
+    log.commit(query(1), &refuse, &files("a", 1), since, &me)
+        .await
+        .unwrap();
+    let since = log.current().version();
+    let taken = log
+        .commit(query(2), &create(2, OnExisting::Refuse), &[], since, &me)
+        .await;
+    assert!(
+        matches!(taken, Err(CatalogError::AlreadyExists { .. })),
+        "{taken:?}"
+    );
+    let kept = log
+        .commit(query(2), &create(2, OnExisting::Keep), &[], since, &me)
+        .await;
+    assert_eq!(kept, Ok(Decided::Kept));
+    log.commit(query(3), &append(1), &files("b", 1), since, &me)
+        .await
+        .unwrap();
+    assert_eq!(paths(&log), ["a.parquet", "b.parquet"]);
+
+    let other = create(4, OnExisting::Replace);
+    log.commit(query(4), &other, &files("c", 1), since, &me)
+        .await
+        .unwrap();
+    let missed = log
+        .commit(query(5), &append(1), &files("d", 1), since, &me)
+        .await;
+    assert!(
+        matches!(missed, Err(CatalogError::Gone { .. })),
+        "{missed:?}"
+    );
+    assert_eq!(paths(&log), ["c.parquet"]);
+    // What had taken effect before stays so for who asks again, though the table is gone.
+    let again = log
+        .commit(query(3), &append(1), &files("b", 1), since, &me)
+        .await;
+    assert!(matches!(again, Ok(Decided::Committed { .. })), "{again:?}");
+    let drop = CatalogStatement::DropTable {
+        schema: DEFAULT_SCHEMA.to_string(),
+        name: "t".to_string(),
+        missing: OnMissing::Refuse,
+    };
+    log.append(&drop, &me).await.unwrap();
+    assert!(log.current().relation(DEFAULT_SCHEMA, "t").is_none());
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_or_late_is_made_once() {
+    for fault in [
+        Fault::ApplyThenFail,
+        Fault::Hang,
+        Fault::ApplyLate,
+        Fault::Conflict,
+    ] {
+        let faulty = Arc::new(FaultyStore::new(Arc::new(InMemory::new())));
+        let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
+        let limits = Limits {
+            request: std::time::Duration::from_millis(100),
+            total: std::time::Duration::from_millis(400),
+        };
+        let open = || StateStore::over(faulty.clone(), "memory", limits, metrics.clone());
+        let log = CatalogLog::open(open()).await.unwrap();
+        let (since, me) = (CatalogVersion(0), by("s"));
+        let target = create(1, OnExisting::Refuse);
+        log.commit(query(1), &target, &[], since, &me)
+            .await
+            .unwrap();
+        faulty.on_writes([fault]);
+        let since = log.current().version();
+        let target = append(1);
+        let mut told = log
+            .commit(query(2), &target, &files("x", 1), since, &me)
+            .await;
+        faulty.land().await;
+        while told.is_err() {
+            told = log
+                .commit(query(2), &target, &files("x", 1), since, &me)
+                .await;
+        }
+        assert!(faulty.fired() > 0, "{fault:?} did not happen");
+        let other = CatalogLog::open(open()).await.unwrap();
+        assert_eq!(paths(&other), ["x.parquet"], "{fault:?}");
+        let again = other
+            .commit(query(2), &target, &files("y", 1), since, &me)
+            .await;
+        assert_eq!(again, told, "{fault:?}");
+    }
+}
