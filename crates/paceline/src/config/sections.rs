@@ -92,6 +92,9 @@ section! {
         unread_ttl: Millis = seconds(600),
         /// How long the stored result of a submitted query is kept, unless its client says.
         submitted_ttl: Millis = seconds(86_400),
+        /// How long seals, claims and outcomes stay that have no meaning any more; longer than any
+        /// process may sleep and any request may be on its way.
+        garbage_after: Millis = seconds(604_800),
         /// How long a query runs on while nobody waits for it.
         abandon_after: Millis = seconds(60),
         /// The longest that any query may take; 0s: no limit.
