@@ -333,9 +333,10 @@ async fn assemble(
     .map_err(StartError::Engine)?;
     let journal_metrics = JournalMetrics::register(registry)?;
     let journals = Journals::new(store.clone(), journal_metrics.clone());
-    let results = Results::new(roomy);
+    let results = Results::new(roomy.clone());
     let journaling = Journaling {
-        garbage: Garbage::new(store.clone(), journals.clone(), results.clone()),
+        // Its listings may be long.
+        garbage: Garbage::new(roomy, journals.clone(), results.clone()),
         journals,
         claims: Claims::new(store.clone(), journal_metrics),
         results,
