@@ -18,6 +18,7 @@
 mod error;
 mod graph;
 mod ids;
+mod invariant;
 mod output;
 mod size;
 mod status;
@@ -28,6 +29,7 @@ pub use ids::{
     Attempt, CatalogVersion, Epoch, ExecutorId, Incarnation, InvalidId, OutputId, QueryId,
     SchedulerId, StageId, TableId, TaskId, TaskKey,
 };
+pub use invariant::Invariant;
 pub use output::{OutputLocation, OutputSummary, PartitionRange};
 pub use size::{ByteSize, InvalidByteSize};
 pub use status::{QueryState, QueryStatus, ResultSize, StageProgress};

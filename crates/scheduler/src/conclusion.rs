@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use paceline_core::ownership::rank;
-use paceline_model::{ErrorClass, QueryError, QueryId, QueryState, ResultSize};
+use paceline_model::{ErrorClass, Invariant, QueryError, QueryId, QueryState, ResultSize};
 use paceline_store::{Ending, ResultManifest};
 
 use crate::enqueued::{STATUS, away};
@@ -93,7 +93,16 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
         result,
     };
     let claims = &shared.journaling.claims;
-    claims.finish(query, &ending).await.map_err(|e| away(&e))?;
+    let outcome = claims.finish(query, &ending).await.map_err(|e| away(&e))?;
+    if outcome.state != ending.state {
+        let seen = format!(
+            "query {query} is {} here, and {} by the word of {}",
+            ending.state.as_str(),
+            outcome.state.as_str(),
+            outcome.by
+        );
+        shared.driver.metrics.violated(Invariant::OneOutcome, &seen);
+    }
     shared.driver.let_go(query);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paceline_core::ownership::SuspicionOptions;
 use paceline_model::SchedulerId;
-use paceline_store::{Claims, Journal, JournalOptions, Journals, Results};
+use paceline_store::{Claims, Garbage, Journal, JournalOptions, Journals, Results};
 
 use crate::scheduler::Shared;
 use crate::takeover::News;
@@ -16,6 +16,7 @@ pub(crate) struct Journaling {
     pub(crate) journals: Journals,
     pub(crate) claims: Claims,
     pub(crate) results: Results,
+    pub(crate) garbage: Garbage,
     pub(crate) options: JournalOptions,
     pub(crate) suspicion: SuspicionOptions,
     /// How long a query of a sealed journal is left to each scheduler that goes before this one.

@@ -32,6 +32,7 @@ mod driver;
 mod enqueued;
 mod error;
 mod finding;
+mod garbage;
 mod handover;
 mod identity;
 mod journaling;

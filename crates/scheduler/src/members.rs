@@ -216,6 +216,7 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         }
         shared.store_away(false);
         let silences = shared.membership.silences();
+        shared.driver.metrics.silences(&silences);
         shared.driver.newsroom.tell(News::Beacons(silences));
         shared.tell_members();
         watch_peers(&shared);

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use paceline_core::{AttemptState, Core, Counters};
-use paceline_model::QueryState;
+use paceline_model::{Invariant, QueryState, SchedulerId};
+use paceline_store::Swept;
 use paceline_telemetry::latency;
 use parking_lot::Mutex;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use crate::wire::Report;
 
@@ -29,6 +32,11 @@ pub(crate) struct SchedulerMetrics {
     spilled_bytes: IntCounter,
     takeover_seconds: Histogram,
     fenced: IntCounter,
+    adoption_seconds: Histogram,
+    overtaken: IntCounter,
+    beacon_age: GaugeVec,
+    garbage: IntCounterVec,
+    violations: IntCounterVec,
     seen: Mutex<Counters>,
 }
 
@@ -159,6 +167,48 @@ impl SchedulerMetrics {
                     "How often this scheduler found its journal sealed by another one.",
                 ),
             )?,
+            adoption_seconds: add(
+                registry,
+                Histogram::with_opts(latency(
+                    "paceline_adoption_duration_seconds",
+                    "Time from the decision to adopt a query until its claim was won.",
+                )),
+            )?,
+            overtaken: add(
+                registry,
+                IntCounter::new(
+                    "paceline_overtaken_total",
+                    "How often an executor said that it obeys a later owner of a query of this \
+                     scheduler, and so refuses this one's commands.",
+                ),
+            )?,
+            beacon_age: add(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "paceline_peer_beacon_age_seconds",
+                        "For how long the beacon of each other scheduler has stood still.",
+                    ),
+                    &["scheduler"],
+                ),
+            )?,
+            garbage: add(
+                registry,
+                labelled(
+                    "paceline_garbage_removed_total",
+                    "Names in the state store that were removed because their time was over.",
+                    "kind",
+                ),
+            )?,
+            violations: add(
+                registry,
+                labelled(
+                    "paceline_invariant_violations_total",
+                    "How often something was seen that must never be. Anything but 0 is a bug, or a \
+                     state store that does not keep its word.",
+                    "invariant",
+                ),
+            )?,
             seen: Mutex::new(Counters::default()),
         };
         metrics.show_all();
@@ -180,6 +230,10 @@ impl SchedulerMetrics {
         ] {
             self.attempts.with_label_values(&[outcome]);
         }
+        for invariant in Invariant::ALL {
+            self.violations.with_label_values(&[invariant.as_str()]);
+        }
+        self.swept(&Swept::default());
         for locality in ["local", "remote"] {
             self.exchange_read_bytes.with_label_values(&[locality]);
         }
@@ -188,6 +242,47 @@ impl SchedulerMetrics {
     /// Executors were told that a query has this scheduler for its owner.
     pub(crate) fn taken_over(&self, took: Duration) {
         self.takeover_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The claim on a query was won, that long after the decision to adopt it.
+    pub(crate) fn adopted(&self, took: Duration) {
+        self.adoption_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An executor obeys a later owner.
+    pub(crate) fn overtaken(&self) {
+        self.overtaken.inc();
+    }
+
+    /// Something was seen that must never be.
+    pub(crate) fn violated(&self, invariant: Invariant, seen: &str) {
+        tracing::error!(%invariant, promise = invariant.text(), seen, "an invariant is violated");
+        self.violations
+            .with_label_values(&[invariant.as_str()])
+            .inc();
+    }
+
+    /// For how long each other scheduler has been silent. Those that are gone for good are not shown.
+    pub(crate) fn silences(&self, silences: &[(SchedulerId, Duration)]) {
+        self.beacon_age.reset();
+        for (scheduler, silence) in silences {
+            self.beacon_age
+                .with_label_values(&[scheduler.as_str()])
+                .set(silence.as_secs_f64());
+        }
+    }
+
+    /// Old state was removed.
+    pub(crate) fn swept(&self, swept: &Swept) {
+        for (kind, count) in [
+            ("journal", swept.journals),
+            ("claim", swept.claims),
+            ("outcome", swept.outcomes),
+            ("result", swept.results),
+            ("probe", swept.probes),
+        ] {
+            self.garbage.with_label_values(&[kind]).inc_by(count as u64);
+        }
     }
 
     /// The own journal was sealed by another scheduler.

@@ -72,6 +72,9 @@ pub struct SchedulerOptions {
     pub submitted_ttl: Duration,
     /// How long the files of a dropped table are kept for queries that were planned before.
     pub dropped_ttl: Duration,
+    /// How long seals, claims and outcomes stay that have no meaning any more. Longer than any process
+    /// may sleep and any request may be on its way: a name that was deleted could be created again.
+    pub garbage_after: Duration,
     /// How long a query runs on while nobody waits for it.
     pub abandon_after: Duration,
     /// Queries that run at the same time.
@@ -115,6 +118,7 @@ impl Default for SchedulerOptions {
             unread_ttl: Duration::from_secs(600),
             submitted_ttl: Duration::from_secs(86_400),
             dropped_ttl: Duration::from_secs(3600),
+            garbage_after: Duration::from_secs(7 * 86_400),
             abandon_after: Duration::from_secs(60),
             max_running_queries: 64,
             max_queued_queries: 1000,

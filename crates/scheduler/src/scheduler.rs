@@ -18,8 +18,9 @@ use paceline_proto::cluster;
 use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_store::{
-    Addresses, Beacon, CatalogLog, Claims, ClusterIdentity, JournalMetrics, JournalOptions,
-    Journals, Limits, Members, Results, StateLocation, StateStore, StoreMetrics, probe,
+    Addresses, Beacon, CatalogLog, Claims, ClusterIdentity, Garbage, JournalMetrics,
+    JournalOptions, Journals, Limits, Members, Results, StateLocation, StateStore, StoreMetrics,
+    probe,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -36,6 +37,7 @@ use crate::catalog::Catalogs;
 use crate::conclusion::sweep_results;
 use crate::driver::{Driver, Parts};
 use crate::error::StartError;
+use crate::garbage::sweep_garbage;
 use crate::identity::Identity;
 use crate::journaling::Journaling;
 use crate::members::{Membership, keep_beating};
@@ -299,6 +301,9 @@ impl Scheduler {
         background(Box::pin(keep_beating(Arc::clone(&self.shared))));
         background(Box::pin(sweep_results(Arc::clone(&self.shared))));
         background(Box::pin(sweep_leftovers(Arc::clone(&self.shared))));
+        let garbage = self.shared.journaling.garbage.clone();
+        let (shared, age) = (Arc::clone(&self.shared), options.garbage_after);
+        background(Box::pin(sweep_garbage(shared, garbage, age)));
         let driver = Arc::clone(&self.shared.driver);
         let timeout = options.executor_timeout;
         background(Box::pin(async move {
@@ -335,10 +340,14 @@ async fn assemble(
     })
     .map_err(StartError::Engine)?;
     let journal_metrics = JournalMetrics::register(registry)?;
+    let journals = Journals::new(store.clone(), journal_metrics.clone());
+    let results = Results::new(roomy.clone());
     let journaling = Journaling {
-        journals: Journals::new(store.clone(), journal_metrics.clone()),
+        // Its listings may be long.
+        garbage: Garbage::new(roomy, journals.clone(), results.clone()),
+        journals,
         claims: Claims::new(store.clone(), journal_metrics),
-        results: Results::new(roomy),
+        results,
         options: JournalOptions::default(),
         suspicion: SuspicionOptions {
             takeover_after: options.takeover_after,

@@ -19,7 +19,7 @@ use paceline_core::Now;
 use paceline_core::ownership::{
     Closed, Entry, Evidence, Ownership, OwnershipAction, OwnershipEvent, Step, Suspicion,
 };
-use paceline_model::{Epoch, QueryId, SchedulerId};
+use paceline_model::{Epoch, Invariant, QueryId, SchedulerId};
 use paceline_proto::state::Known;
 use paceline_store::{Book, Replayed};
 use tokio::sync::{mpsc, watch};
@@ -101,6 +101,8 @@ struct Coming {
     afresh: bool,
     /// Since when its former owner was suspect.
     since: Instant,
+    /// Since when it has been on its way.
+    decided: Instant,
 }
 
 /// The task.
@@ -314,6 +316,14 @@ impl Takeover {
                     self.shared.driver.scribe.forget(query);
                     self.shared.driver.newsroom.change();
                 }
+                OwnershipAction::Conflict { query, epoch, by } => {
+                    let seen = format!(
+                        "the claim on query {query} at epoch {epoch} named {} and then {}",
+                        by[0], by[1]
+                    );
+                    let metrics = &self.shared.driver.metrics;
+                    metrics.violated(Invariant::OneOwner, &seen);
+                }
                 OwnershipAction::WakeAt(at) => self.wake = Some(self.started + at.0),
             }
         }
@@ -331,6 +341,7 @@ impl Takeover {
                 known: held.known.clone(),
                 afresh: false,
                 since: *self.suspect.get(from).unwrap_or(&Instant::now()),
+                decided: Instant::now(),
             };
             self.coming.insert((*query, *epoch), coming);
         }
@@ -392,6 +403,7 @@ impl Takeover {
         };
         tracing::info!(%query, %epoch, afresh = coming.afresh, "adopted");
         let driver = &self.shared.driver;
+        driver.metrics.adopted(coming.decided.elapsed());
         if coming.afresh {
             driver.adopt_afresh(query, epoch, legacy);
         } else {
@@ -411,6 +423,7 @@ impl Takeover {
             known,
             afresh: true,
             since: Instant::now(),
+            decided: Instant::now(),
         };
         self.coming.insert((query, epoch), coming);
         // The step of an adoption, but from no journal.
@@ -444,6 +457,10 @@ impl Takeover {
         }
         self.doubting = false;
         self.coming.clear();
+        if let Closed::Taken { .. } = why {
+            let metrics = &self.shared.driver.metrics;
+            metrics.violated(Invariant::OneOwner, &why.to_string());
+        }
         if self.shared.is_draining() {
             self.shared.driver.fence(|_| {});
             self.shared.driver.newsroom.change();

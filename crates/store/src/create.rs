@@ -103,6 +103,10 @@ impl StateStore {
 
     fn judge(&self, key: &Key, write: WriteId, found: &Bytes) -> Result<Created, StoreError> {
         let (there, payload) = self.unframe(key, found)?;
+        #[cfg(feature = "sabotage")]
+        if paceline_sabotage::leaves_out(paceline_sabotage::Check::ReadBack) {
+            return Ok(Created::Exists(payload));
+        }
         if there == write {
             Ok(Created::Won)
         } else {

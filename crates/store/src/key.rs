@@ -32,6 +32,11 @@ impl Key {
         self.0.filename()
     }
 
+    /// The segment at a depth, from 0.
+    pub(crate) fn part(&self, depth: usize) -> Option<&str> {
+        self.0.as_ref().split('/').nth(depth)
+    }
+
     /// The last segment, as a number that [`numbered`](Self::numbered) wrote.
     pub fn number(&self) -> Option<u64> {
         let name = self.0.filename()?;

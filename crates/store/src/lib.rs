@@ -30,7 +30,7 @@
 //!
 //! Entry types: [`StateLocation`] → [`StateStore`] → [`probe()`], [`ClusterIdentity`],
 //! [`CatalogLog`], [`Members`] and [`Liveness`], [`Journal`], [`Journals`] and [`Claims`],
-//! [`Results`].
+//! [`Results`], [`Garbage`].
 
 mod base64_text;
 mod catalog;
@@ -39,6 +39,7 @@ mod connect;
 mod create;
 mod error;
 mod frame;
+mod garbage;
 mod journal;
 mod key;
 mod listing;
@@ -60,6 +61,7 @@ pub use catalog::{
 pub use cluster::{ClusterError, ClusterIdentity};
 pub use create::Created;
 pub use error::StoreError;
+pub use garbage::{Garbage, GarbageError, Swept};
 pub use journal::{
     AppendError, Book, Claims, Deferred, Ending, Held, Journal, JournalEnd, JournalError,
     JournalMetrics, JournalOptions, Journals, Replayed, entries_of,

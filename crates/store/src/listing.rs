@@ -5,6 +5,20 @@ use futures::TryStreamExt;
 use crate::request::Operation;
 use crate::{Key, StateStore, StoreError};
 
+/// An object that a listing shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Found {
+    pub(crate) key: Key,
+    /// When it was written last, in milliseconds of the store's own clock.
+    pub(crate) changed: i64,
+}
+
+impl Found {
+    pub(crate) fn is_older(&self, than: i64) -> bool {
+        self.changed < than
+    }
+}
+
 impl StateStore {
     /// The keys below a prefix, ascending, each once; with `after`, only those above it.
     ///
@@ -14,6 +28,16 @@ impl StateStore {
     /// # Errors
     /// [`StoreError`] if the store does not answer with a whole listing.
     pub async fn list(&self, prefix: &Key, after: Option<&Key>) -> Result<Vec<Key>, StoreError> {
+        let found = self.found(prefix, after).await?;
+        Ok(found.into_iter().map(|found| found.key).collect())
+    }
+
+    /// The same, and when each was written.
+    pub(crate) async fn found(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+    ) -> Result<Vec<Found>, StoreError> {
         let inner = &*self.inner;
         let folder = prefix.under(&inner.root);
         let offset = after.map(|key| key.under(&inner.root));
@@ -28,15 +52,19 @@ impl StateStore {
             .repeat(Operation::List, prefix, self.deadline(), call)
             .await?
             .unwrap_or_default();
-        let mut keys: Vec<Key> = found
+        let mut objects: Vec<Found> = found
             .iter()
-            .filter_map(|object| Key::relative(&object.location, &inner.root))
-            .filter(|key| after.is_none_or(|after| key > after))
+            .filter_map(|object| {
+                let key = Key::relative(&object.location, &inner.root)?;
+                let changed = object.last_modified.timestamp_millis();
+                Some(Found { key, changed })
+            })
+            .filter(|found| after.is_none_or(|after| found.key > *after))
             .collect();
         // Neither order nor uniqueness holds on every store.
-        keys.sort();
-        keys.dedup();
-        Ok(keys)
+        objects.sort();
+        objects.dedup_by(|a, b| a.key == b.key);
+        Ok(objects)
     }
 
     /// The folders right below a prefix, ascending, each once: those that hold an object, however

@@ -1,12 +1,10 @@
 //! Every step that anyone may take, found by the code under test.
 
 use paceline_core::ownership::{Entry, Rules, Sight, Stance, Standing, Step, Verdict};
-use paceline_model::Epoch;
+use paceline_model::{Epoch, Invariant};
 use stateright::{Model, Property};
 
 use crate::world::{EPOCHS, Journal, Name, Put, SCHEDULERS, Segment, Who, World, name, query, who};
-
-pub(crate) const NOT_LOST: &str = "a query that was durable is backed by a journal";
 
 /// The protocol under some rules.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +118,7 @@ impl Protocol {
                 return false;
             };
             let sight = Sight {
-                rules: Rules::default(),
+                rules: Rules::ALL,
                 ..self.sight(holder, world, &standings)
             };
             let verdict = sight.verdict(name(holder), query(), epoch);
@@ -221,15 +219,17 @@ impl Model for Protocol {
         Some(world.canonical())
     }
 
+    /// The first three are invariants of the product: at most one owner at a time; none after the end;
+    /// what was durable is backed by a journal.
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("at most one owner", |it: &Self, world: &World| {
+            Property::always(Invariant::OneOwner.as_str(), |it: &Self, world: &World| {
                 it.owners(world) <= 1
             }),
-            Property::always("no owner after the end", |it: &Self, world: &World| {
+            Property::always(Invariant::OneOutcome.as_str(), |it: &Self, world: &World| {
                 !world.ended || it.owners(world) == 0
             }),
-            Property::always(NOT_LOST, |it: &Self, world: &World| {
+            Property::always(Invariant::NothingLost.as_str(), |it: &Self, world: &World| {
                 !world.accepted || world.ended || it.is_backed(world)
             }),
             Property::always(

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use paceline_model::{Epoch, QueryId, SchedulerId};
 
-use super::claims::ClaimBook;
+use super::claims::{ClaimBook, Claims, Known};
 use super::rendezvous::rank;
-use super::rules::Rules;
+use super::rules::{Rule, Rules};
 use super::standing::{Entry, Standing};
 use super::steps::{Sight, Stance, Step};
 use crate::Now;
@@ -80,6 +80,16 @@ pub enum OwnershipAction {
         epoch: Epoch,
         /// Who.
         to: SchedulerId,
+    },
+    /// A claim named two schedulers, one after the other, which no store may show that keeps its word.
+    /// The first one counts.
+    Conflict {
+        /// The query.
+        query: QueryId,
+        /// At which epoch.
+        epoch: Epoch,
+        /// Whom it named, in that order.
+        by: [SchedulerId; 2],
     },
     /// Send [`OwnershipEvent::Tick`] at this time.
     WakeAt(Now),
@@ -152,6 +162,9 @@ impl Ownership {
                 if let Entry::Owned { query, epoch } = entry {
                     let done = |step: &Step| matches!(step, Step::Adopt { query: q, epoch: e, .. } if *q == query && *e == epoch);
                     self.under_way.retain(|step| !done(step));
+                    if epoch > Epoch(0) && !self.sight().rules.hold(Rule::ClaimAfterAdoption) {
+                        actions.push(OwnershipAction::Own { query, epoch });
+                    }
                 }
             }
             OwnershipEvent::Sealed { journal, standing } => {
@@ -181,6 +194,12 @@ impl Ownership {
     ) {
         self.under_way.remove(&Step::ReadClaim { query, epoch });
         self.under_way.remove(&Step::Claim { query, epoch });
+        if let (Known::By(first), Some(now)) = (self.claims.claim(query, epoch), &by)
+            && first != now
+        {
+            let by = [first.clone(), now.clone()];
+            actions.push(OwnershipAction::Conflict { query, epoch, by });
+        }
         let before = self.sight().stance(query, epoch);
         self.claims.note(query, epoch, by.clone());
         if self.own.epoch(query) != Some(epoch) || before != Stance::Unclaimed {
@@ -367,6 +386,20 @@ mod tests {
         let due = T0.after(PATIENCE);
         assert_eq!(me.handle(claim(n, 1, None), T0), [WakeAt(due)]);
         assert_eq!(me.handle(OwnershipEvent::Tick, due), [adopt("d", n, 1)]);
+    }
+
+    #[test]
+    fn a_claim_that_changes_hands_is_told_and_the_first_one_counts() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        me.handle(OwnershipEvent::Recorded { entry: owned(1, 1) }, T0);
+        let own = me.handle(claim(1, 1, Some("me")), T0);
+        let (query, epoch) = (query(1), Epoch(1));
+        assert_eq!(own, [Own { query, epoch }]);
+        let by = ["me", "b"].map(scheduler);
+        let conflict = OwnershipAction::Conflict { query, epoch, by };
+        assert_eq!(me.handle(claim(1, 1, Some("b")), T0), [conflict]);
+        assert_eq!(me.own().epoch(query), Some(epoch));
+        assert_eq!(me.handle(claim(1, 1, Some("me")), T0), []);
     }
 
     #[test]

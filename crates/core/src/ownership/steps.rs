@@ -111,7 +111,10 @@ impl Sight<'_> {
         match self.claims.claim(query, epoch) {
             Known::By(winner) if winner == self.me => Stance::Mine,
             Known::By(_) => Stance::Lost,
-            Known::Free | Known::Unread => Stance::Unclaimed,
+            Known::Free | Known::Unread if self.rules.hold(Rule::ClaimAfterAdoption) => {
+                Stance::Unclaimed
+            }
+            Known::Free | Known::Unread => Stance::Mine,
         }
     }
 

@@ -8,6 +8,7 @@
 mod checks;
 mod executor;
 mod graphs;
+mod ownership;
 mod rng;
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,7 +39,7 @@ struct Seen {
     cancelled: u64,
 }
 
-fn seeds(count: u64) -> Vec<u64> {
+pub(crate) fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("SEED") {
         Ok(seed) => vec![seed.parse().expect("SEED is a number")],
         Err(_) => (0..count).collect(),

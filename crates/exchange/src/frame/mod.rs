@@ -4,11 +4,13 @@
 //! dictionary that it uses; so each frame can be read by itself, given the schema. About 8,192 rows
 //! or 1 MiB make one, whichever comes first.
 
+mod checksum;
 mod coalesce;
 mod codec;
 mod compact;
 mod measure;
 
+pub(crate) use checksum::is_damaged;
 pub(crate) use coalesce::{Pending, Piece, split};
 pub(crate) use codec::{Encoded, FrameCodec, Packing, with_schema};
 pub(crate) use compact::compact;

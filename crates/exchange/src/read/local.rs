@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::budget::ReadBudget;
 use super::fault::Fault;
 use crate::error::LostReason;
-use crate::frame::{FrameCodec, with_schema};
+use crate::frame::{FrameCodec, is_damaged, with_schema};
 use crate::store::{Lookup, OpenFile, Output, OutputStore, Slot};
 
 /// A place in one partition of one output.
@@ -85,7 +85,7 @@ impl LocalCursor {
             Ok(bytes) => bytes,
             Err(fault) => return Err(self.store.unreadable(&self.output, fault).into()),
         };
-        if crc32fast::hash(&bytes) != frame.crc32 {
+        if is_damaged(&bytes, frame.crc32) {
             self.store.forget(&self.output, LostReason::Checksum);
             return Err(LostReason::Checksum.into());
         }

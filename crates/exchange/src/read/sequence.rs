@@ -20,7 +20,7 @@ use super::lane::Arrived;
 use super::link::{Link, Next, Target};
 use super::local::LocalCursor;
 use crate::error::{LostReason, ReadError};
-use crate::frame::FrameCodec;
+use crate::frame::{FrameCodec, is_damaged};
 
 /// When a whole exchange is read each partition is a lane; more of them at once gain nothing.
 const MOST_LANES_AHEAD: usize = 64;
@@ -267,7 +267,7 @@ impl Sequence {
     }
 
     fn decode(&self, arrived: Arrived) -> Result<RecordBatch, Fault> {
-        if crc32fast::hash(&arrived.bytes) != arrived.crc32 {
+        if is_damaged(&arrived.bytes, arrived.crc32) {
             return Err(LostReason::Checksum.into());
         }
         let read = &self.shared.budget.remote;

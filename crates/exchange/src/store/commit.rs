@@ -15,7 +15,7 @@ use super::disk::{DiskFile, DiskFrame, ReadFault};
 use super::manifest::{FrameEntry, Manifest, PartitionEntry, Trailer};
 use super::output::{Output, Slot};
 use crate::error::StoreError;
-use crate::frame::{Encoded, FRAME_BYTES, FRAME_ROWS, Packing};
+use crate::frame::{Encoded, FRAME_BYTES, FRAME_ROWS, Packing, is_damaged};
 use crate::metrics::Tier;
 
 type Runs = OwnedMutexGuard<Option<Arc<DiskFile>>>;
@@ -191,7 +191,7 @@ impl<'a> Target<'a> {
                 StoreError::io("read", path, std::io::Error::other(detail))
             }
         })?;
-        if crc32fast::hash(&bytes) != frame.crc32 {
+        if is_damaged(&bytes, frame.crc32) {
             return Err(StoreError::Damaged {
                 output: self.output.id,
             });

@@ -125,6 +125,10 @@ impl Held {
             return Ok(false);
         };
         if epoch < held.epoch {
+            #[cfg(feature = "sabotage")]
+            if paceline_sabotage::leaves_out(paceline_sabotage::Check::Epoch) {
+                return Ok(false);
+            }
             return Err(Refusal::StaleEpoch(held.epoch));
         }
         if epoch == held.epoch {

@@ -98,6 +98,9 @@ section! {
         data_location: String = String::new(),
         /// How long the files of a dropped table are kept, for queries that were planned before.
         dropped_ttl: Millis = seconds(3600),
+        /// How long seals, claims and outcomes stay that have no meaning any more; longer than any
+        /// process may sleep and any request may be on its way.
+        garbage_after: Millis = seconds(604_800),
         /// How long a query runs on while nobody waits for it.
         abandon_after: Millis = seconds(60),
         /// The longest that any query may take; 0s: no limit.

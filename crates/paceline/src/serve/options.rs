@@ -71,6 +71,7 @@ pub(super) fn scheduler(
         unread_ttl: scheduler.unread_ttl.0,
         submitted_ttl: scheduler.submitted_ttl.0,
         dropped_ttl: scheduler.dropped_ttl.0,
+        garbage_after: scheduler.garbage_after.0,
         abandon_after: scheduler.abandon_after.0,
         max_running_queries: scheduler.max_running_queries,
         max_queued_queries: scheduler.max_queued_queries,

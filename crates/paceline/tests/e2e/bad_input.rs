@@ -24,7 +24,7 @@ fn paceline(arguments: &[&str]) -> Output {
 
 /// Runs it, and expects it to refuse with all these words and without a panic.
 #[track_caller]
-fn refuses(arguments: &[&str], words: &[&str]) {
+pub(crate) fn refuses(arguments: &[&str], words: &[&str]) {
     let output = paceline(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{arguments:?} was accepted");
@@ -90,7 +90,7 @@ fn taken_ports_are_named() {
     }
 }
 
-const ANY_PORT: [&str; 8] = [
+pub(crate) const ANY_PORT: [&str; 8] = [
     "--listen-http-port",
     "0",
     "--listen-flight-port",

@@ -2,7 +2,8 @@
 //!
 //! One binary, because each links the whole engine. Data lies in the target directory and is made
 //! once. Tests of what needs a Python package say so and pass without it, unless
-//! `PACELINE_REQUIRE_PYTHON=1`, `PACELINE_REQUIRE_TPCDS=1` or `PACELINE_REQUIRE_MINISTACK=1`.
+//! `PACELINE_REQUIRE_PYTHON=1`, `PACELINE_REQUIRE_TPCDS=1` or `PACELINE_REQUIRE_MINISTACK=1`; tests
+//! of servers that lie, unless `PACELINE_REQUIRE_LYING_STORES=1`.
 
 mod bad_input;
 mod cancel;
@@ -10,6 +11,7 @@ mod commands;
 mod demo;
 mod faults;
 mod http;
+mod lying_servers;
 mod lying_store;
 #[path = "../../../store/tests/behaviour/ministack.rs"]
 mod ministack;

@@ -1,5 +1,7 @@
 //! What servers tell about themselves.
 
+use paceline_model::Invariant;
+
 use crate::support::{Running, text_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +37,13 @@ async fn health_readiness_status_and_metrics() {
                 "paceline_process_resident_memory_bytes",
             ]
         };
+        if node.name().starts_with("scheduler") {
+            for invariant in Invariant::ALL {
+                let line =
+                    format!("paceline_invariant_violations_total{{invariant=\"{invariant}\"}} 0");
+                assert!(metrics.contains(&line), "{}: no {line}", node.name());
+            }
+        }
         for name in names {
             assert!(metrics.contains(name), "{}: no {name}", node.name());
         }

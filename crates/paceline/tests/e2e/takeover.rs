@@ -109,6 +109,36 @@ async fn the_owner_killed_midway_loses_nothing() {
     );
     let seals = labelled(&running, 1, "paceline_journal_seals_total", "won").await;
     assert_eq!(seals, 1.0);
+    speaks_of_the_takeover(&running).await;
+}
+
+/// What the survivor's metrics say of one takeover of one query.
+async fn speaks_of_the_takeover(running: &Running) {
+    for name in [
+        "paceline_takeover_duration_seconds",
+        "paceline_adoption_duration_seconds",
+    ] {
+        assert_eq!(metric(running, 1, &format!("{name}_count")).await, 1.0);
+        let seconds = metric(running, 1, &format!("{name}_sum")).await;
+        assert!(seconds > 0.0 && seconds < 60.0, "{name}: {seconds}");
+    }
+    for name in [
+        "paceline_journal_segments",
+        "paceline_journal_size_bytes",
+        "paceline_journal_delay_seconds_count",
+    ] {
+        assert!(metric(running, 1, name).await >= 1.0, "{name}");
+    }
+    let claims = labelled(running, 1, "paceline_journal_claims_total", "won").await;
+    assert_eq!(claims, 1.0);
+    for operation in ["create", "get", "list", "put"] {
+        let requests = "paceline_store_requests_total";
+        let labels = format!("operation=\"{operation}\",outcome=\"ok\"");
+        let answered = labelled(running, 1, requests, &labels).await;
+        assert!(answered >= 1.0, "{operation}: {answered}");
+    }
+    let broken = "paceline_invariant_violations_total";
+    assert_eq!(metric(running, 1, broken).await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,6 +212,11 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     });
     let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
     frozen.process().unwrap().freeze().unwrap();
+    until("its peer sees that its beacon stands still", || async {
+        let age = labelled(&running, 1, "paceline_peer_beacon_age_seconds", id.as_str()).await;
+        (age >= 1.0).then_some(())
+    })
+    .await;
     let answer = ask(&running, 1, &started).await.unwrap();
     let reference = reference().await;
     check(&reference, SLOW, &answer).await.unwrap();
@@ -197,6 +232,13 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     })
     .await;
     assert_eq!(metric(&running, 0, "paceline_fenced_total").await, 1.0);
+    // It was told by an append that was refused, or by executors that obey another one.
+    let sealed = labelled(&running, 0, "paceline_journal_appends_total", "sealed").await;
+    let overtaken = metric(&running, 0, "paceline_overtaken_total").await;
+    assert!(
+        sealed >= 1.0,
+        "{sealed} appends refused, overtaken {overtaken}"
+    );
     running.cluster.ready().await.unwrap();
     let again = running.flight(0).await.run(SLOW).await.unwrap();
     check(&reference, SLOW, &again).await.unwrap();

@@ -166,6 +166,7 @@ impl Driver {
     pub(super) fn doubt_if_overtaken(&self, state: &State, query: QueryId, seen: Epoch) {
         let record = state.shelf.get(&query).filter(|record| !record.is_moved());
         if record.is_some_and(|record| record.epoch < seen) {
+            self.metrics.overtaken();
             self.newsroom.tell(News::Doubt);
         }
     }

@@ -252,6 +252,7 @@ impl Driver {
             Outcome::Failed(error) if error.class == ErrorClass::Fenced => {
                 // An executor obeys a later owner. Who waits here waits for that one.
                 record.move_away();
+                self.metrics.overtaken();
                 self.newsroom.tell(News::Doubt);
                 return;
             }

@@ -19,6 +19,7 @@ pub(crate) struct Cluster {
     pub(crate) executors: Vec<Executor>,
     pub(crate) directory: TempDir,
     client: reqwest::Client,
+    registries: Vec<Registry>,
 }
 
 pub(crate) fn scheduler_options(state: &Path) -> SchedulerOptions {
@@ -49,13 +50,16 @@ impl Cluster {
             schedulers: Vec::new(),
             executors: Vec::new(),
             client: reqwest::Client::new(),
+            registries: Vec::new(),
             directory,
         };
         for _ in 0..schedulers {
             let mut options = scheduler_options(&cluster.directory.path().join("state"));
             change(&mut options);
-            let scheduler = Scheduler::start(options, &Registry::new()).await.unwrap();
+            let registry = Registry::new();
+            let scheduler = Scheduler::start(options, &registry).await.unwrap();
             cluster.schedulers.push(scheduler);
+            cluster.registries.push(registry);
         }
         for _ in 0..executors {
             cluster.add_executor().await;
@@ -103,6 +107,14 @@ impl Cluster {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// How many values a scheduler's histogram has seen.
+    pub(crate) fn count(&self, scheduler: usize, histogram: &str) -> u64 {
+        let families = self.registries[scheduler].gather();
+        let family = families.iter().find(|family| family.name() == histogram);
+        let metrics = family.unwrap().get_metric().iter();
+        metrics.map(|m| m.get_histogram().get_sample_count()).sum()
     }
 
     pub(crate) fn url(&self, scheduler: usize, path: &str) -> String {

@@ -111,7 +111,7 @@ impl Claims {
     /// # Errors
     /// [`StoreError`] if that cannot be found out; asking again is harmless.
     pub async fn finish(&self, query: QueryId, ending: &Ending) -> Result<Ending, StoreError> {
-        let key = query_key(query, "finished");
+        let key = Self::outcome_key(query);
         let body = record::encode(&EndingRecord {
             v: RECORD_VERSION,
             ending: ending.clone(),
@@ -127,7 +127,7 @@ impl Claims {
     /// # Errors
     /// [`StoreError`] if the store cannot say.
     pub async fn outcome(&self, query: QueryId) -> Result<Option<Ending>, StoreError> {
-        let key = query_key(query, "finished");
+        let key = Self::outcome_key(query);
         match self.store.get(&key).await? {
             Some(payload) => self.ending(&key, &payload).map(Some),
             None => Ok(None),
@@ -160,6 +160,13 @@ impl Claims {
     fn holder(&self, key: &Key, payload: &[u8]) -> Result<SchedulerId, StoreError> {
         let found: ClaimRecord = record::decode(&self.store, key, payload, RECORD_VERSION)?;
         Ok(found.by)
+    }
+}
+
+impl Claims {
+    /// Where a statement's outcome is, if it has one.
+    pub(crate) fn outcome_key(query: QueryId) -> Key {
+        query_key(query, "finished")
     }
 }
 

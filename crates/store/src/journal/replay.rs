@@ -1,15 +1,16 @@
 //! Reading journals, and ending those of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use paceline_core::ownership::{Chain, Gap, Take};
-use paceline_model::SchedulerId;
+use paceline_model::{QueryId, SchedulerId};
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::{Record, Seal, Segment};
 
 use super::segment::{self, folder};
 use super::{Book, JournalError, JournalMetrics};
+use crate::listing::Found;
 use crate::{Created, Key, StateStore, StoreError, record};
 
 /// How many segments are read at once.
@@ -94,6 +95,44 @@ impl Journals {
         }
         let open = open.into_iter().filter(|(_, drained)| !drained);
         Ok(open.map(|(scheduler, _)| scheduler).collect())
+    }
+
+    /// The queries that any journal holds which may still mean something.
+    ///
+    /// # Errors
+    /// [`JournalError`] if any of them cannot be read.
+    pub(crate) async fn held(&self) -> Result<BTreeSet<QueryId>, JournalError> {
+        let mut held = BTreeSet::new();
+        for journal in self.undrained().await? {
+            let replayed = self.replay(&journal).await?;
+            held.extend(replayed.book.queries().map(|(query, _)| query));
+        }
+        Ok(held)
+    }
+
+    /// Removes all that is left of drained journals to which nobody wrote since `before`, the marker
+    /// last: as long as it is there, nothing beside it means anything. Returns how many went.
+    pub(crate) async fn remove_drained(&self, before: i64) -> Result<usize, JournalError> {
+        let mut folders: BTreeMap<SchedulerId, Vec<Found>> = BTreeMap::new();
+        for found in self.store.found(&Key::new("journal"), None).await? {
+            if let Some(scheduler) = scheduler_of(&found.key.to_string()) {
+                folders.entry(scheduler).or_default().push(found);
+            }
+        }
+        let mut removed = 0;
+        for (scheduler, found) in folders {
+            let marker = drained_key(&scheduler);
+            let drained = found.iter().any(|found| found.key == marker);
+            if !drained || !found.iter().all(|found| found.is_older(before)) {
+                continue;
+            }
+            for seal in found.iter().filter(|found| found.key != marker) {
+                self.store.delete(&seal.key).await?;
+            }
+            self.store.delete(&marker).await?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 
     /// Reads a journal to its end. One that does not exist is empty.

@@ -104,6 +104,13 @@ impl Members {
         Ok(roster)
     }
 
+    /// When any beacon was written last, in milliseconds of the store's own clock; none without a
+    /// beacon.
+    pub(crate) async fn last_beat(&self) -> Result<Option<i64>, StoreError> {
+        let found = self.store.found(&self.folder, None).await?;
+        Ok(found.iter().map(|found| found.changed).max())
+    }
+
     /// Removes a beacon: one's own on leaving, or that of a scheduler whose journal is drained.
     ///
     /// # Errors

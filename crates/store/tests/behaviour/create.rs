@@ -62,6 +62,20 @@ pub(crate) async fn every_outcome_is_settled(room: &Room) {
 }
 
 #[tokio::test]
+async fn a_create_whose_answer_is_lost_is_known_to_be_won() {
+    let place = Place::memory();
+    let room = place.fresh();
+    let key = Key::new("answerless");
+    let (faulty, state) = room.faulty();
+    faulty.on_writes([Fault::ApplyThenFail]);
+    assert_eq!(state.create(&key, b"mine").await, Ok(Created::Won));
+    assert_eq!(faulty.fired(), 1);
+    // Somebody else's write of the very same bytes is not mistaken for it.
+    let theirs = room.open().create(&key, b"mine").await;
+    assert_eq!(theirs, Ok(Created::Exists(Bytes::from_static(b"mine"))));
+}
+
+#[tokio::test]
 async fn a_write_that_lands_late_is_ones_own() {
     let place = Place::memory();
     let room = place.fresh();

@@ -28,7 +28,7 @@ fn journals(store: StateStore) -> Journals {
     Journals::new(store, metrics())
 }
 
-fn name(name: &str) -> SchedulerId {
+pub(crate) fn name(name: &str) -> SchedulerId {
     SchedulerId::new(name)
 }
 
@@ -39,11 +39,11 @@ fn options() -> JournalOptions {
     }
 }
 
-fn begin(scheduler: &str, store: StateStore) -> Journal {
+pub(crate) fn begin(scheduler: &str, store: StateStore) -> Journal {
     Journal::begin(name(scheduler), journals(store), options())
 }
 
-fn query(n: u8) -> QueryId {
+pub(crate) fn query(n: u8) -> QueryId {
     QueryId::from_slice(&[n; 16]).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn record(kind: Kind) -> Record {
     Record { record: Some(kind) }
 }
 
-fn accepted(n: u8) -> Record {
+pub(crate) fn accepted(n: u8) -> Record {
     record(Kind::Accepted(Accepted {
         query: bytes(n),
         statement: Some(Statement {
@@ -73,7 +73,7 @@ fn formed(n: u8) -> Record {
     }))
 }
 
-fn finished(n: u8) -> Record {
+pub(crate) fn finished(n: u8) -> Record {
     record(Kind::Finished(Finished {
         query: bytes(n),
         ..Finished::default()

@@ -5,6 +5,7 @@ mod catalog;
 mod chaos;
 mod create;
 mod faulty;
+mod garbage;
 mod journal;
 mod lying;
 mod ministack;
@@ -59,6 +60,7 @@ async fn suite(place: &Place) {
     journal::goes_once_it_is_drained(&place.fresh()).await;
     journal::claims_have_one_winner(&place.fresh()).await;
     journal::appends_survive_every_fault(&place.fresh()).await;
+    garbage::goes_in_time_and_nothing_else_does(&place.fresh()).await;
     results::are_whole_or_not_there(&place.fresh()).await;
     results::of_two_owners_never_mix(&place.fresh()).await;
     results::an_owner_may_begin_again(&place.fresh()).await;

@@ -75,7 +75,8 @@ impl MiniStack {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
