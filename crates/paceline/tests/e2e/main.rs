@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod cancel;
+mod chaos;
 mod commands;
 mod demo;
 mod faults;
@@ -13,8 +14,11 @@ mod http;
 mod lying_store;
 #[path = "../../../store/tests/behaviour/ministack.rs"]
 mod ministack;
+mod outage;
 mod python;
 mod servers;
+#[path = "../../benches/chaos/storm/mod.rs"]
+mod storm;
 mod submissions;
 mod support;
 mod tables;
