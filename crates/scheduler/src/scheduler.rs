@@ -212,9 +212,8 @@ impl Scheduler {
         if tokio::time::timeout(patience, idle).await.is_err() {
             tracing::warn!("stopping although clients still wait");
         }
-        if !self.shared.has_handed_over() {
-            close_journal(&self.shared).await;
-        }
+        // Also after a hand-over: whoever took over may be leaving as well.
+        close_journal(&self.shared).await;
         self.stop().await;
     }
 

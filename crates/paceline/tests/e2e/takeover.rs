@@ -268,6 +268,24 @@ async fn a_rolling_restart_under_load_fails_no_query() {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedulers_that_stop_together_leave_no_journal_to_others() {
+    let mut running = Running::start_with(|plan| {
+        let at_once = ["--scheduler-linger", "0s"];
+        plan.scheduler_flags.extend(flags(&at_once));
+    })
+    .await;
+    running.create_tpch().await;
+    for scheduler in 0..2 {
+        let sql = "select count(*) from region";
+        running.flight(scheduler).await.run(sql).await.unwrap();
+    }
+    assert!(!live_segments(&running).is_empty());
+    running.cluster.shut_down().await.unwrap();
+    assert_eq!(live_segments(&running), Vec::<PathBuf>::new());
+    assert_eq!(state(&running, "members"), Vec::<PathBuf>::new());
+}
+
 /// Asks small questions of all schedulers in turn, as a client does that tries the next address when
 /// one does not answer. What was accepted is asked for again with the same ticket.
 async fn load(

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(4);
 const LONG: &str = "select count(*) as n, sum(a.l_quantity + b.l_quantity) as q, \
      min(a.l_orderkey * 3 + b.l_orderkey) as o, max(a.l_comment) as c \
      from lineitem a join lineitem b on a.l_suppkey = b.l_suppkey \
-     where a.l_orderkey % 4 = 0 and a.l_orderkey % 7 <> b.l_orderkey % 5";
+     where a.l_orderkey % 12 = 0 and a.l_orderkey % 7 <> b.l_orderkey % 5";
 
 /// More rows than fit on the way, in order of nothing.
 const WIDE: &str = "select l_orderkey, l_linenumber, repeat(l_comment, 10) as c \
