@@ -1,10 +1,12 @@
-//! How long a query is without an owner: from SIGKILL of its scheduler until a survivor has told the
-//! executors that it drives the query now.
+//! How long a query is without an owner: from SIGKILL of its scheduler, or SIGSTOP, until a survivor
+//! has told the executors that it drives the query now.
 //!
 //! ```text
-//! cargo bench -p paceline --bench takeover -- [kills]
+//! cargo bench -p paceline --bench takeover -- [runs] [--frozen]
 //! ```
 //!
+//! A frozen scheduler keeps its connections and refuses none, so it is known by its silence alone.
+//! With `--frozen` the worst run must not be longer than `takeover_after` and a second; it fails else.
 //! The moment is read off the survivor's status, asked again and again, so each figure is too large
 //! by the time of one question.
 
@@ -16,7 +18,10 @@ use paceline::client::{Flight, Http};
 use paceline_model::QueryId;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Role, Scale};
 
-const KILLS: usize = 50;
+const RUNS: usize = 50;
+
+/// The default of `scheduler.takeover_after`, and what may come on top of it.
+const FROZEN_LIMIT: Duration = Duration::from_secs(3 + 1);
 
 const SLOW: &str = "select count(*) as n from lineitem a join lineitem b \
      on a.l_suppkey = b.l_suppkey where a.l_orderkey % 7 <> b.l_orderkey % 5";
@@ -25,8 +30,13 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let kills = std::env::args().skip(1).find_map(|word| word.parse().ok());
-    let kills: usize = kills.unwrap_or(KILLS);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let runs = words.iter().find_map(|word| word.parse().ok());
+    let runs: usize = runs.unwrap_or(RUNS);
+    let end = match words.iter().any(|word| word == "--frozen") {
+        true => End::Frozen,
+        false => End::Killed,
+    };
     let directory = tempfile::tempdir()?;
     let mut plan = ClusterPlan::new(env!("CARGO_BIN_EXE_paceline"), directory.path());
     plan.executor_flags = vec!["--executor-memory-limit".into(), "2GiB".into()];
@@ -39,13 +49,19 @@ async fn main() -> Result<(), Failure> {
     for statement in data.create_statements() {
         flight.run(&statement).await?;
     }
-    let mut took = Vec::with_capacity(kills);
-    for kill in 0..kills {
-        took.push(takeover(&mut cluster, kill % 2).await?);
+    let mut took = Vec::with_capacity(runs);
+    for run in 0..runs {
+        took.push(takeover(&mut cluster, run % 2, end).await?);
     }
     cluster.shut_down().await?;
-    report(took);
-    Ok(())
+    report(end, took)
+}
+
+/// What happens to the owner.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Killed,
+    Frozen,
 }
 
 async fn connect(cluster: &Cluster, scheduler: usize) -> Result<Flight, Failure> {
@@ -57,7 +73,7 @@ fn http(cluster: &Cluster, scheduler: usize) -> Http {
     Http::new(&cluster.schedulers()[scheduler].announced().http)
 }
 
-async fn takeover(cluster: &mut Cluster, owner: usize) -> Result<Duration, Failure> {
+async fn takeover(cluster: &mut Cluster, owner: usize, end: End) -> Result<Duration, Failure> {
     let started = connect(cluster, owner).await?.start(SLOW).await?;
     let query = started.query.ok_or("the server names no query")?;
     let (dying, survivor) = (http(cluster, owner), http(cluster, 1 - owner));
@@ -65,14 +81,35 @@ async fn takeover(cluster: &mut Cluster, owner: usize) -> Result<Duration, Failu
         report.elapsed_seconds > 0.3 && report.stages.iter().any(|stage| stage.done > 0)
     })
     .await?;
-    let killed = Instant::now();
-    cluster.kill(Role::Scheduler, owner).await?;
+    let before = dying.status().await?.scheduler;
+    let struck = Instant::now();
+    strike(cluster, owner, end).await?;
     until(&survivor, query, |report| report.epoch.0 > 0).await?;
-    let took = killed.elapsed();
+    let took = struck.elapsed();
     survivor.cancel(query).await?;
-    cluster.restart(Role::Scheduler, owner).await?;
+    match end {
+        End::Killed => cluster.restart(Role::Scheduler, owner).await?,
+        End::Frozen => {
+            let node = cluster.node(Role::Scheduler, owner);
+            node.and_then(|n| n.process()).ok_or(GONE)?.thaw()?;
+            // It learns that it was taken over, and is somebody else from then on.
+            while dying.status().await?.scheduler == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
     cluster.ready().await?;
     Ok(took)
+}
+
+const GONE: &str = "the process is gone";
+
+async fn strike(cluster: &mut Cluster, owner: usize, end: End) -> Result<(), Failure> {
+    if end == End::Killed {
+        return Ok(cluster.kill(Role::Scheduler, owner).await?);
+    }
+    let node = cluster.node(Role::Scheduler, owner);
+    Ok(node.and_then(|n| n.process()).ok_or(GONE)?.freeze()?)
 }
 
 async fn until(
@@ -92,15 +129,23 @@ async fn until(
     }
 }
 
-fn report(mut took: Vec<Duration>) {
+fn report(end: End, mut took: Vec<Duration>) -> Result<(), Failure> {
     took.sort();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    let what = match end {
+        End::Killed => "kills",
+        End::Frozen => "freezes",
+    };
     println!(
-        "{} kills: takeover after {:.0?} (best), {:.0?} (median), {:.0?} (95 %), {:.0?} (worst)",
+        "{} {what}: takeover after {:.0?} (best), {:.0?} (median), {:.0?} (95 %), {:.0?} (worst)",
         took.len(),
         at(0.0),
         at(0.5),
         at(0.95),
         at(1.0)
     );
+    if end == End::Frozen && at(1.0) > FROZEN_LIMIT {
+        return Err(format!("the worst took longer than {FROZEN_LIMIT:?}").into());
+    }
+    Ok(())
 }

@@ -34,7 +34,7 @@ impl Service {
             return Ok(());
         }
         let session = session(&afresh.session)?;
-        let catalog = shared.catalog.current().await?;
+        let catalog = shared.catalog().await?;
         let values = parameters(afresh.parameters.as_ref())?;
         let slots = shared.driver.slots();
         let planned = shared

@@ -133,7 +133,12 @@ impl Cluster for ClusterPort {
         if journal.as_str().is_empty() {
             return Err(Status::invalid_argument("no scheduler is named"));
         }
-        self.shared.driver.newsroom.tell(News::Seal(journal));
+        // Of its own journal it finds out by writing to it.
+        let news = match journal == self.shared.driver.me() {
+            true => News::Doubt,
+            false => News::Seal(journal),
+        };
+        self.shared.driver.newsroom.tell(news);
         Ok(Response::new(cluster::Empty {}))
     }
 

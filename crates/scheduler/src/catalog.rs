@@ -1,6 +1,6 @@
 //! The catalog that statements are planned with, and how it changes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_plan::{
@@ -23,8 +23,10 @@ pub(crate) struct Catalogs {
     ready: watch::Sender<Catalog>,
     /// Held while a version is made ready.
     making: Mutex<()>,
-    /// Whether a peer may have failed to tell of a version.
-    doubtful: AtomicBool,
+    /// How often a peer may have failed to tell of a version.
+    doubts: AtomicU64,
+    /// How many of those have been looked after.
+    settled: AtomicU64,
 }
 
 impl Catalogs {
@@ -35,7 +37,8 @@ impl Catalogs {
             log,
             ready: watch::Sender::new(empty),
             making: Mutex::new(()),
-            doubtful: AtomicBool::new(false),
+            doubts: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         };
         catalogs.catch_up().await?;
         Ok(catalogs)
@@ -44,10 +47,12 @@ impl Catalogs {
     /// The catalog to plan the next statement with. Asks the store for nothing, unless this
     /// scheduler may have missed something.
     pub(crate) async fn current(&self) -> Result<Catalog, QueryError> {
-        if self.doubtful.load(Ordering::Acquire) {
+        // A doubt that comes while the tail is read is about what comes later.
+        let doubts = self.doubts.load(Ordering::Acquire);
+        if self.settled.load(Ordering::Acquire) < doubts {
             self.log.refresh_tail().await.map_err(error)?;
-            self.doubtful.store(false, Ordering::Release);
             self.catch_up().await?;
+            self.settled.fetch_max(doubts, Ordering::AcqRel);
         }
         Ok(self.ready.borrow().clone())
     }
@@ -58,7 +63,7 @@ impl Catalogs {
 
     /// Notes that this scheduler missed beats, so that peers may have gone on without it.
     pub(crate) fn doubt(&self) {
-        self.doubtful.store(true, Ordering::Release);
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Makes a version that a peer told of ready, if it is not.

@@ -13,11 +13,16 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::scheduler::Shared;
+use crate::steps::until_stopped;
 use crate::takeover::News;
 use crate::watching::watch_peers;
 
 /// Beats after which a scheduler whose beacon stands still is held for gone.
 const MISSED_BEATS: u32 = 3;
+
+/// Beats after which a scheduler that did none takes into account that others may hold it for gone. They
+/// wait longer, and began to wait later.
+const OWN_MISSED_BEATS: u32 = 2;
 
 /// What this scheduler knows of all schedulers, itself included.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 struct Seen {
     own: Beacon,
+    /// When the last beat began that came to its end.
+    beaten: Instant,
     liveness: Liveness,
     /// Schedulers whose journal is sealed: whatever their beacon says, they own nothing.
     gone: BTreeSet<SchedulerId>,
@@ -42,6 +49,7 @@ impl Membership {
             members,
             seen: Mutex::new(Seen {
                 own,
+                beaten: Instant::now(),
                 liveness,
                 gone: BTreeSet::new(),
             }),
@@ -51,13 +59,21 @@ impl Membership {
 
     /// Makes oneself known and looks around.
     pub(crate) async fn beat(&self) -> Result<(), paceline_store::StoreError> {
+        let begun = Instant::now();
         let own = {
             let mut seen = self.seen.lock();
             seen.own.beat += 1;
             seen.own.clone()
         };
         self.members.beat(&own).await?;
-        self.look().await
+        self.look().await?;
+        self.seen.lock().beaten = begun;
+        Ok(())
+    }
+
+    /// Whether others may hold this scheduler for gone: it was frozen, or the store was away.
+    pub(crate) fn may_be_missed(&self) -> bool {
+        self.seen.lock().beaten.elapsed() >= self.interval * OWN_MISSED_BEATS
     }
 
     /// Looks around now.
@@ -123,6 +139,16 @@ impl Membership {
     /// Notes that a scheduler's journal is sealed.
     pub(crate) fn gone_for_good(&self, scheduler: &SchedulerId) {
         self.seen.lock().gone.insert(scheduler.clone());
+    }
+
+    /// Schedulers that beat though their journal is sealed: they do not know it yet.
+    pub(crate) fn unaware(&self) -> Vec<Beacon> {
+        let seen = self.seen.lock();
+        let live = seen.liveness.live();
+        live.filter(|beacon| seen.gone.contains(&beacon.scheduler))
+            .filter(|beacon| beacon.scheduler != seen.own.scheduler)
+            .cloned()
+            .collect()
     }
 
     /// Takes away the beacon of a scheduler that is no more.
@@ -220,5 +246,22 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         shared.driver.newsroom.tell(News::Beacons(silences));
         shared.tell_members();
         watch_peers(&shared);
+        tell_the_unaware(&shared);
+    }
+}
+
+/// Tells schedulers that were taken over and live. One that drives nothing would not find out, and
+/// nobody would tell it of the catalog.
+fn tell_the_unaware(shared: &Arc<Shared>) {
+    for beacon in shared.membership.unaware() {
+        let telling = Arc::clone(shared);
+        shared
+            .tasks
+            .spawn(until_stopped(Arc::clone(shared), async move {
+                telling
+                    .peers
+                    .tell_one_of_seal(&beacon, &beacon.scheduler)
+                    .await;
+            }));
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct SchedulerMetrics {
     attempts: IntCounterVec,
     reruns: IntCounter,
     outputs_lost: IntCounter,
+    outputs_taken_back: IntCounter,
     stale_reports: IntCounter,
     executors: IntGauge,
     executors_lost: IntCounter,
@@ -93,6 +94,13 @@ impl SchedulerMetrics {
                 IntCounter::new(
                     "paceline_exchange_outputs_lost_total",
                     "Exchange outputs that were lost while they were needed.",
+                ),
+            )?,
+            outputs_taken_back: add(
+                registry,
+                IntCounter::new(
+                    "paceline_exchange_outputs_taken_back_total",
+                    "Exchange outputs of a query's former owner that were there to be used.",
                 ),
             )?,
             stale_reports: add(
@@ -355,6 +363,8 @@ impl SchedulerMetrics {
         self.reruns.inc_by(now.reruns - seen.reruns);
         self.outputs_lost
             .inc_by(now.outputs_lost - seen.outputs_lost);
+        self.outputs_taken_back
+            .inc_by(now.outputs_taken_back - seen.outputs_taken_back);
         self.stale_reports
             .inc_by(now.stale_reports - seen.stale_reports);
         self.executors_lost

@@ -98,19 +98,24 @@ impl Peers {
     /// Tells every live scheduler that a journal is sealed. Who does not hear it finds out by itself.
     pub(crate) async fn tell_of_seal(&self, shared: &Shared, journal: &SchedulerId) {
         let peers = shared.membership.peers();
-        let tell = peers.iter().map(|peer| async {
-            let Ok(mut client) = self.client(&peer.addresses.cluster) else {
-                return;
-            };
-            let request = cluster::SealedRequest {
-                scheduler: journal.to_string(),
-            };
-            let told = tokio::time::timeout(TELL_TIMEOUT, client.sealed(request)).await;
-            if !matches!(told, Ok(Ok(_))) {
-                tracing::debug!(peer = %peer.scheduler, "not told of the seal");
-            }
-        });
+        let tell = peers
+            .iter()
+            .map(|peer| self.tell_one_of_seal(peer, journal));
         join_all(tell).await;
+    }
+
+    /// Tells one scheduler that a journal is sealed, which may be its own.
+    pub(crate) async fn tell_one_of_seal(&self, peer: &Beacon, journal: &SchedulerId) {
+        let Ok(mut client) = self.client(&peer.addresses.cluster) else {
+            return;
+        };
+        let request = cluster::SealedRequest {
+            scheduler: journal.to_string(),
+        };
+        let told = tokio::time::timeout(TELL_TIMEOUT, client.sealed(request)).await;
+        if !matches!(told, Ok(Ok(_))) {
+            tracing::debug!(peer = %peer.scheduler, "not told of the seal");
+        }
     }
 
     /// Asks one scheduler about a query; none if it does not know the query.

@@ -13,7 +13,7 @@ use paceline_frontend::{
     FlightOptions, FrontendMetrics, HttpOptions, QueryService, serve_flight, serve_http,
 };
 use paceline_model::{ByteSize, ErrorClass, Incarnation, QueryError, SchedulerId};
-use paceline_plan::{Change, Engine, EngineOptions, Planned, Planner, PlannerOptions};
+use paceline_plan::{Catalog, Change, Engine, EngineOptions, Planned, Planner, PlannerOptions};
 use paceline_proto::cluster;
 use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_proto::cluster::from_scheduler::Message as Told;
@@ -100,6 +100,15 @@ impl Shared {
     /// Notes whether the state store answers.
     pub(crate) fn store_away(&self, away: bool) {
         self.store_away.store(away, Ordering::Release);
+    }
+
+    /// The catalog to plan the next statement with. Whoever changed it while this scheduler was held
+    /// for gone did not wait until it knew.
+    pub(crate) async fn catalog(&self) -> Result<Catalog, QueryError> {
+        if self.membership.may_be_missed() {
+            self.catalog.doubt();
+        }
+        self.catalog.current().await
     }
 
     /// Whether this scheduler is about to leave.
@@ -211,9 +220,8 @@ impl Scheduler {
         if tokio::time::timeout(patience, idle).await.is_err() {
             tracing::warn!("stopping although clients still wait");
         }
-        if !self.shared.has_handed_over() {
-            close_journal(&self.shared).await;
-        }
+        // Also after a hand-over: whoever took over may be leaving as well.
+        close_journal(&self.shared).await;
         self.stop().await;
     }
 

@@ -58,7 +58,7 @@ impl Service {
             return handover::pass_on(&self.shared, request).await;
         }
         let session = session(&request.session)?;
-        let catalog = self.shared.catalog.current().await?;
+        let catalog = self.shared.catalog().await?;
         let parameters = parameters(request.parameters.as_ref())?;
         let slots = self.shared.driver.slots();
         let planned = self
@@ -277,7 +277,7 @@ impl QueryService for Service {
 
     async fn describe(&self, request: Statement) -> Result<Description, QueryError> {
         let session = session(&request.session)?;
-        let catalog = self.shared.catalog.current().await?;
+        let catalog = self.shared.catalog().await?;
         let planner = &self.shared.planner;
         let (schema, parameters) = planner
             .describe(&request.sql, &session.planning, &catalog)

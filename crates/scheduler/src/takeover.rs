@@ -473,6 +473,8 @@ impl Takeover {
             let id = identity.renew();
             scribe.begin(journaling.begin(&self.shared, id));
         });
+        // While it was held for dead nobody told it of the catalog.
+        self.shared.catalog.doubt();
         let me = self.shared.driver.me();
         self.shared.membership.renew(&self.shared, me.clone());
         self.ownership = Ownership::new(me, self.journaling.patience);

@@ -25,7 +25,8 @@ mod tpch;
 
 pub use compare::{Difference, Order, RELATIVE_TOLERANCE, compare, order_of};
 pub use process::{
-    Announced, Cluster, ClusterError, ClusterPlan, Node, Process, ProcessError, Role, peak_memory,
+    Announced, Cluster, ClusterError, ClusterPlan, Doors, Node, Process, ProcessError, Role,
+    peak_memory,
 };
 pub use proxy::{FaultProxy, Traffic};
 pub use reference::{Answer, Reference, ReferenceError};

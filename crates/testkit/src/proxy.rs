@@ -26,6 +26,7 @@ pub enum Traffic {
 struct Counts {
     connections: AtomicU64,
     cut: AtomicU64,
+    held_back: AtomicU64,
     forwarded: AtomicU64,
 }
 
@@ -51,7 +52,15 @@ impl FaultProxy {
     /// # Errors
     /// If no port can be had.
     pub async fn start(target: impl Into<String>) -> io::Result<FaultProxy> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        FaultProxy::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// Listens at a given address and forwards to `target`.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub async fn start_at(at: SocketAddr, target: impl Into<String>) -> io::Result<FaultProxy> {
+        let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let (orders, watcher) = watch::channel(Orders {
             traffic: Traffic::Flows,
@@ -102,6 +111,11 @@ impl FaultProxy {
     /// How many connections it has cut: the proof that a fault fired.
     pub fn cut_connections(&self) -> u64 {
         self.counts.cut.load(Ordering::Relaxed)
+    }
+
+    /// How many pieces it has held back while it stalled: the proof that a stall was felt.
+    pub fn held_back(&self) -> u64 {
+        self.counts.held_back.load(Ordering::Relaxed)
     }
 
     /// How many bytes went through it, both ways together.
@@ -173,12 +187,14 @@ async fn pump(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length) = from.read(&mut buffer).await {
-        if length == 0
-            || orders
-                .wait_for(|now| now.traffic != Traffic::Stalls)
-                .await
-                .is_err()
-        {
+        if length == 0 {
+            break;
+        }
+        if orders.borrow().traffic == Traffic::Stalls {
+            counts.held_back.fetch_add(1, Ordering::Relaxed);
+        }
+        let flows = orders.wait_for(|now| now.traffic != Traffic::Stalls);
+        if flows.await.is_err() {
             break;
         }
         let Some(piece) = buffer.get(..length) else {
@@ -250,6 +266,7 @@ mod tests {
         proxy.set(Traffic::Stalls);
         let waiting = timeout(Duration::from_millis(100), talks(&mut stream)).await;
         assert!(waiting.is_err(), "something came through");
+        assert_eq!(proxy.held_back(), 1);
         proxy.set(Traffic::Flows);
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).await.unwrap();

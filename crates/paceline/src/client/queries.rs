@@ -73,6 +73,32 @@ impl Http {
         self.json(request).await
     }
 
+    /// Runs a statement, and gives out its result as that media type. With the same key it is the same
+    /// query.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn sql(
+        &self,
+        sql: &str,
+        key: Option<&str>,
+        media_type: &str,
+    ) -> Result<Rows, ClientError> {
+        let mut sent = self
+            .client
+            .post(self.url("/v1/sql"))
+            .header("content-type", "text/plain")
+            .header("accept", media_type)
+            .body(sql.to_string());
+        if let Some(key) = key {
+            sent = sent.header("idempotency-key", key);
+        }
+        Ok(Rows {
+            address: self.address.clone(),
+            response: self.checked(sent).await?,
+        })
+    }
+
     /// Hands in a statement that runs by itself. With the same key it is the same query.
     ///
     /// # Errors

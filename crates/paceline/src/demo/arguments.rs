@@ -27,6 +27,12 @@ pub(crate) struct Arguments {
     /// Only these queries, as in 1,6,21.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=22))]
     queries: Vec<u8>,
+    /// Kill and restart schedulers and executors at random while the queries run, once each.
+    #[arg(long)]
+    pub(super) chaos: bool,
+    /// What chaos is drawn from [default: any].
+    #[arg(long, requires = "chaos")]
+    seed: Option<u64>,
     /// What the processes log.
     #[arg(long, default_value = "info")]
     pub(super) log_level: String,
@@ -37,6 +43,12 @@ impl Arguments {
         let wanted =
             |query: &Query| self.queries.is_empty() || self.queries.contains(&query.number());
         tpch_queries().into_iter().filter(wanted).collect()
+    }
+
+    /// The seed of all chaos; any number, if none was given.
+    pub(super) fn chaos_seed(&self) -> u64 {
+        self.seed
+            .unwrap_or_else(|| rand::random_range(0..1_000_000))
     }
 
     /// Cores of this machine, which both sides share.

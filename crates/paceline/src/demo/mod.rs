@@ -7,8 +7,10 @@
 //!
 //! Each query runs once unmeasured on both sides and then a few times measured, in turn, so that
 //! both are equally warm. Every answer is checked. All processes end with the demo, also on Ctrl-C.
+//! With `--chaos` each query runs once, and processes are killed meanwhile; see [`chaos`].
 
 mod arguments;
+mod chaos;
 mod latency;
 mod progress;
 mod reference;
@@ -46,7 +48,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 async fn show(arguments: &Arguments, dataset: &paceline_testkit::Dataset) -> Result<(), Failure> {
     let mut stage = Stage::set(arguments, dataset).await?;
-    let outcome = perform(arguments, dataset, &mut stage).await;
+    let outcome = match arguments.chaos {
+        true => chaos::perform(arguments, dataset, &mut stage).await,
+        false => perform(arguments, dataset, &mut stage).await,
+    };
     stage.strike(outcome).await
 }
 

@@ -100,6 +100,11 @@ fn plan(
     let log = ["--log-level".to_string(), arguments.log_level.clone()];
     plan.scheduler_flags.extend(log.clone());
     plan.executor_flags.extend(log);
+    if arguments.chaos {
+        // However small the tables, there is something to adopt.
+        let cut = ["--scheduler-small-plan-bytes".to_string(), "0".to_string()];
+        plan.scheduler_flags.extend(cut);
+    }
     // All of them share this machine.
     let memory = available_memory().0 / 10 * 7 / u64::from(arguments.executors);
     plan.executor_flags

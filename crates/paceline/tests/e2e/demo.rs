@@ -68,20 +68,52 @@ async fn all_22_agree_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ctrl_c_ends_everything() {
+async fn all_22_agree_while_processes_are_killed() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = demo(temporary.path())
-        .args(["--runs", "100"])
-        .spawn()
+    let output = demo(temporary.path())
+        .args(["--chaos", "--seed", "7"])
+        .output()
+        .await
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("22 of 22 agree (--seed 7)"), "{text}");
+    let kills = |role: &str| errors.matches(&format!("SIGKILL {role}")).count();
+    let (schedulers, executors) = (kills("scheduler"), kills("executor"));
+    assert!(schedulers > 0 && executors > 0, "{errors}");
+    let told = format!("kills: {schedulers} of schedulers, {executors} of executors");
+    assert!(text.contains(&told), "{told}: {text}");
+    let taken_over = errors.matches("taken over by scheduler").count();
+    assert!(taken_over > 0 && errors.contains("again"), "{errors}");
+    for part in ["slowest", "tasks adopted", "run again"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    nothing_is_left(temporary.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_everything() {
     // The cluster is up as soon as the first query is through.
+    interrupted(&["--runs", "100"], "Q01").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_chaos_as_well() {
+    interrupted(&["--chaos"], "SIGKILL").await;
+}
+
+/// Interrupts a demo once it says a line with that word.
+async fn interrupted(arguments: &[&str], word: &str) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(temporary.path()).args(arguments).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
-        if line.starts_with("Q01") {
+        if line.contains(word) {
             break;
         }
     }
-    assert!(processes(temporary.path()).len() >= 5);
+    assert!(processes(temporary.path()).len() >= 3);
     let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     kill(id, Signal::SIGINT).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;

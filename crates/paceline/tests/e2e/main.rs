@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod cancel;
+mod chaos;
 mod commands;
 mod demo;
 mod faults;
@@ -15,8 +16,11 @@ mod lying_servers;
 mod lying_store;
 #[path = "../../../store/tests/behaviour/ministack.rs"]
 mod ministack;
+mod outage;
 mod python;
 mod servers;
+#[path = "../../benches/chaos/storm/mod.rs"]
+mod storm;
 mod submissions;
 mod support;
 mod tables;

@@ -136,6 +136,22 @@ pub(crate) async fn text_of(url: &str) -> String {
     reqwest::get(url).await.unwrap().text().await.unwrap()
 }
 
+/// The sum of a scheduler's metric over its labels.
+pub(crate) async fn metric(running: &Running, scheduler: usize, name: &str) -> f64 {
+    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
+    Running::metric(address, name).await
+}
+
+/// The sum of those values of a scheduler's metric whose labels contain `label`.
+pub(crate) async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
+    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
+    let text = text_of(&format!("http://{address}/metrics")).await;
+    text.lines()
+        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
 pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| text.to_string()).collect()
 }

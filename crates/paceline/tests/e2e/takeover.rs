@@ -8,7 +8,7 @@ use paceline_frontend::QueryReport;
 use paceline_model::QueryId;
 use paceline_testkit::Role;
 
-use crate::support::{Running, SLOW, check, flags, reference, until};
+use crate::support::{Running, SLOW, check, flags, labelled, metric, reference, until};
 
 /// Something is finished and something is not, and the query is so old that it is in the journal.
 fn midway(report: &QueryReport) -> bool {
@@ -39,21 +39,6 @@ async fn ask(running: &Running, scheduler: usize, started: &Started) -> Result<A
     let mut flight = running.flight(scheduler).await;
     let answer = flight.finish(started.clone()).await;
     answer.map_err(|error| error.to_string())
-}
-
-async fn metric(running: &Running, scheduler: usize, name: &str) -> f64 {
-    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    Running::metric(address, name).await
-}
-
-/// One of a metric's labelled values.
-async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
-    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    let text = crate::support::text_of(&format!("http://{address}/metrics")).await;
-    text.lines()
-        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
 }
 
 /// Everything below a folder of the state, by path.
@@ -245,6 +230,50 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
+    let mut running = Running::start().await;
+    let id = running.http(0).status().await.unwrap().scheduler;
+    let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
+    frozen.process().unwrap().freeze().unwrap();
+    // Acknowledged once it has missed its beats.
+    let create = "create view meanwhile as select 7 as n";
+    running.flight(1).await.run(create).await.unwrap();
+    // It never wrote anything, so what lies there is a seal.
+    let journal = running.directory.path().join("state/journal");
+    let journal = journal.join(id.as_str());
+    until("it is taken over", || async {
+        journal.exists().then_some(())
+    })
+    .await;
+    let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
+    thawed.process().unwrap().thaw().unwrap();
+    let mut flight = running.flight(0).await;
+    let answer = flight.run("select n from meanwhile").await.unwrap();
+    assert_eq!(answer.rows(), 1);
+
+    // It drives nothing, and still learns that it was taken over; from then on it is told again.
+    let http = running.http(0);
+    until("it goes on under another id", || async {
+        (http.status().await.unwrap().scheduler != id).then_some(())
+    })
+    .await;
+    until("its peer knows it", || async {
+        let status = running.http(1).status().await.unwrap();
+        let live = status.schedulers.iter().filter(|s| s.live);
+        (live.count() == 2).then_some(())
+    })
+    .await;
+    running
+        .flight(1)
+        .await
+        .run("drop view meanwhile")
+        .await
+        .unwrap();
+    let gone = flight.run("select n from meanwhile").await.unwrap_err();
+    assert!(gone.to_string().contains("meanwhile"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_fails_no_query() {
     let mut running = Running::with_tpch().await;
     let reference = reference().await;
@@ -279,6 +308,24 @@ async fn a_rolling_restart_under_load_fails_no_query() {
     let (answers, failures) = load.await.unwrap();
     assert!(answers > 20, "only {answers} answers");
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedulers_that_stop_together_leave_no_journal_to_others() {
+    let mut running = Running::start_with(|plan| {
+        let at_once = ["--scheduler-linger", "0s"];
+        plan.scheduler_flags.extend(flags(&at_once));
+    })
+    .await;
+    running.create_tpch().await;
+    for scheduler in 0..2 {
+        let sql = "select count(*) from region";
+        running.flight(scheduler).await.run(sql).await.unwrap();
+    }
+    assert!(!live_segments(&running).is_empty());
+    running.cluster.shut_down().await.unwrap();
+    assert_eq!(live_segments(&running), Vec::<PathBuf>::new());
+    assert_eq!(state(&running, "members"), Vec::<PathBuf>::new());
 }
 
 /// Asks small questions of all schedulers in turn, as a client does that tries the next address when

@@ -5,10 +5,15 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Announced, ClusterError, ClusterPlan, Process, Role};
+use super::doors::past_doors;
+use super::{Announced, ClusterError, ClusterPlan, Doors, Process, ProcessError, Role};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a process is started again on its former ports. A connection of somebody else's may have
+/// one of them for a moment.
+const STARTS: usize = 5;
 
 /// One process of a cluster, which may be down.
 pub struct Node {
@@ -17,6 +22,7 @@ pub struct Node {
     /// What it announced when it last started.
     announced: Announced,
     process: Option<Process>,
+    doors: Option<Doors>,
 }
 
 impl Node {
@@ -28,6 +34,30 @@ impl Node {
     /// Its process, unless it was killed or stopped.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
+    }
+
+    /// What it announced, with addresses that lead past its proxies.
+    pub fn past_doors(&self) -> Announced {
+        let past = |address: &String| match address.is_empty() {
+            true => String::new(),
+            false => past_doors(address),
+        };
+        Announced {
+            http: past(&self.announced.http),
+            flight: past(&self.announced.flight),
+            cluster: past(&self.announced.cluster),
+            metrics: self.announced.metrics.clone(),
+        }
+    }
+
+    /// Whether it was started and neither killed nor stopped since.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The proxies before its ports, if the plan wants them and it is up.
+    pub fn doors(&self) -> Option<&Doors> {
+        self.doors.as_ref()
     }
 
     /// The most memory its process ever held, in bytes.
@@ -79,12 +109,13 @@ impl Cluster {
     /// If it does not start.
     pub async fn add(&mut self, role: Role) -> Result<usize, ClusterError> {
         let index = self.nodes(role).len();
-        let process = self.launch(role, index, None).await?;
+        let (process, doors) = self.launch(role, index, None).await?;
         let node = Node {
             role,
             index,
             announced: process.announced().clone(),
             process: Some(process),
+            doors,
         };
         self.nodes_mut(role).push(node);
         Ok(index)
@@ -96,10 +127,18 @@ impl Cluster {
     /// If it does not start.
     pub async fn restart(&mut self, role: Role, index: usize) -> Result<(), ClusterError> {
         let before = self.nodes(role).get(index).map(|n| n.announced.clone());
-        let process = self.launch(role, index, before.as_ref()).await?;
+        let mut launched = self.launch(role, index, before.as_ref()).await;
+        for _ in 1..STARTS {
+            if launched.is_ok() {
+                break;
+            }
+            launched = self.launch(role, index, before.as_ref()).await;
+        }
+        let (process, doors) = launched?;
         if let Some(node) = self.nodes_mut(role).get_mut(index) {
             node.announced = process.announced().clone();
             node.process = Some(process);
+            node.doors = doors;
         }
         Ok(())
     }
@@ -119,6 +158,8 @@ impl Cluster {
             && let Some(mut process) = node.process.take()
         {
             process.kill().await?;
+            // A dead process refuses connections; so do its proxies from now on.
+            node.doors = None;
         }
         Ok(())
     }
@@ -131,7 +172,9 @@ impl Cluster {
         if let Some(node) = self.nodes_mut(role).get_mut(index)
             && let Some(mut process) = node.process.take()
         {
-            process.stop(STOP_LIMIT).await?;
+            let stopped = process.stop(STOP_LIMIT).await;
+            node.doors = None;
+            stopped?;
         }
         Ok(())
     }
@@ -143,14 +186,10 @@ impl Cluster {
     pub async fn shut_down(&mut self) -> Result<(), ClusterError> {
         let mut outcome = Ok(());
         for role in [Role::Executor, Role::Scheduler] {
-            let processes: Vec<Process> = self
-                .nodes_mut(role)
-                .iter_mut()
-                .filter_map(|node| node.process.take())
-                .collect();
-            let stops = processes
-                .into_iter()
-                .map(|mut process| async move { process.stop(STOP_LIMIT).await });
+            let stops = self.nodes_mut(role).iter_mut().filter_map(|node| {
+                let mut process = node.process.take()?;
+                Some(async move { process.stop(STOP_LIMIT).await })
+            });
             for stopped in futures::future::join_all(stops).await {
                 if let Err(error) = stopped {
                     outcome = Err(error.into());
@@ -220,7 +259,7 @@ impl Cluster {
         role: Role,
         index: usize,
         again: Option<&Announced>,
-    ) -> Result<Process, ClusterError> {
+    ) -> Result<(Process, Option<Doors>), ClusterError> {
         let schedulers = self.plan.scheduler_addresses.clone().unwrap_or_else(|| {
             self.schedulers
                 .iter()
@@ -230,7 +269,17 @@ impl Cluster {
         let arguments = self.plan.arguments(role, index, &schedulers, again);
         let name = format!("{role} {}", index + 1);
         let log = self.plan.log(role, index);
-        Ok(Process::start(&name, &self.plan.program, &arguments, &log).await?)
+        let process = Process::start(&name, &self.plan.program, &arguments, &log).await?;
+        let doors = match self.plan.doors {
+            true => Some(Doors::of(process.announced()).await),
+            false => None,
+        };
+        let doors = doors.transpose().map_err(|source| ProcessError::System {
+            name,
+            what: "open proxies before the ports of",
+            source,
+        })?;
+        Ok((process, doors))
     }
 
     fn nodes(&self, role: Role) -> &[Node] {

@@ -2,12 +2,14 @@
 
 mod child;
 mod cluster;
+mod doors;
 mod error;
 mod memory;
 mod plan;
 
 pub use child::{Announced, Process};
 pub use cluster::{Cluster, Node};
+pub use doors::Doors;
 pub use error::{ClusterError, ProcessError};
 pub use memory::peak_memory;
 pub use plan::{ClusterPlan, Role};

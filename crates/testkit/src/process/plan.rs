@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Announced;
+use super::doors::OUTSIDE;
 
 /// What a process of a cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub struct ClusterPlan {
     /// Where executors find the schedulers, if not at the addresses that these announce: the
     /// addresses of proxies, say.
     pub scheduler_addresses: Option<Vec<String>>,
+    /// Whether everybody, clients included, reaches every process by way of proxies; see
+    /// [`Doors`](super::Doors).
+    pub doors: bool,
 }
 
 impl ClusterPlan {
@@ -65,6 +69,7 @@ impl ClusterPlan {
             scheduler_flags: Vec::new(),
             executor_flags: Vec::new(),
             scheduler_addresses: None,
+            doors: false,
         }
     }
 
@@ -100,6 +105,9 @@ impl ClusterPlan {
                 .map_or("0".to_string(), |(_, port)| port.to_string())
         };
         flag("listen-host", "127.0.0.1".into());
+        if self.doors {
+            flag("listen-advertise-host", OUTSIDE.to_string());
+        }
         flag("listen-http-port", port(|a| &a.http));
         flag("listen-cluster-port", port(|a| &a.cluster));
         flag("listen-metrics-port", port(|a| &a.metrics));

@@ -1,0 +1,148 @@
+//! What is left when everything is over.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use paceline_model::SchedulerId;
+use paceline_store::{
+    JournalMetrics, Journals, Limits, Members, Results, StateLocation, StateStore, StoreMetrics,
+};
+use prometheus::Registry;
+
+use super::forecast::COUNT;
+use super::world::{World, names, text};
+
+/// Within which what nobody needs any more goes: beyond the longest time that anything is kept, and the
+/// time between two looks for it.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The seal of a drained journal stays, and a second one where it was put in the place of a segment
+/// that had just gone.
+const SEALS: usize = 2;
+
+/// Waits until nothing is left but what stays, ends all processes, and looks at what they leave.
+pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result<(), String> {
+    let registry = Registry::new();
+    let store = open(world, &registry)?;
+    let metrics = JournalMetrics::register(&registry).map_err(text)?;
+    let journals = Journals::new(store.clone(), metrics);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut left = on_executors(world.cluster.directory());
+        left.extend(in_state(world, &store, &journals, thorough).await?);
+        if left.is_empty() {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(format!("left after {LIMIT:?}: {left:#?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    world.cluster.shut_down().await.map_err(text)?;
+    let open = journals.undrained().await.map_err(text)?;
+    if !open.is_empty() {
+        return Err(format!(
+            "all schedulers ended in order, and left the journals of {open:?}"
+        ));
+    }
+    let beacons = Members::new(store).list().await.map_err(text)?.beacons;
+    if !beacons.is_empty() {
+        return Err(format!(
+            "all schedulers ended in order, and left beacons: {beacons:?}"
+        ));
+    }
+    no_panic(&world.cluster.logs())
+}
+
+fn open(world: &World, registry: &Registry) -> Result<StateStore, String> {
+    let state = world.state().display().to_string();
+    let location = StateLocation::parse(&state, &Default::default(), []).map_err(text)?;
+    let metrics = StoreMetrics::register(registry).map_err(text)?;
+    StateStore::open(&location, Limits::default(), metrics).map_err(text)
+}
+
+/// What executors hold on their disks, but for the locks that say whose a directory is.
+fn on_executors(directory: &Path) -> Vec<String> {
+    let mut pending: Vec<PathBuf> = names(directory)
+        .into_iter()
+        .filter(|name| name.starts_with("executor-"))
+        .map(|name| directory.join(name))
+        .collect();
+    let mut left = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(names(&path).into_iter().map(|name| path.join(name)));
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            left.push(path.display().to_string());
+        }
+    }
+    left
+}
+
+async fn in_state(
+    world: &World,
+    store: &StateStore,
+    journals: &Journals,
+    thorough: bool,
+) -> Result<Vec<String>, String> {
+    let mut left = Vec::new();
+    let mut live = BTreeSet::new();
+    for scheduler in 0..COUNT {
+        let status = world.status(scheduler).await;
+        live.extend(status.map(|status| status.scheduler));
+    }
+    for journal in journals.schedulers().await.map_err(text)? {
+        let held = journals.replay(&journal).await.map_err(text)?;
+        let queries = held.book.queries().count();
+        let segments = segments(world, &journal);
+        if live.contains(&journal) && queries > 0 {
+            left.push(format!("{queries} queries in the journal of {journal}"));
+        } else if !live.contains(&journal) && (!held.drained || segments > SEALS) {
+            let drained = if held.drained {
+                "drained"
+            } else {
+                "not drained"
+            };
+            left.push(format!(
+                "{segments} segments of {journal}, which is gone and {drained}"
+            ));
+        }
+    }
+    let beacons = Members::new(store.clone())
+        .list()
+        .await
+        .map_err(text)?
+        .beacons;
+    let beacons: BTreeSet<SchedulerId> = beacons.into_iter().map(|b| b.scheduler).collect();
+    if beacons != live {
+        left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
+    }
+    let results = Results::new(store.clone()).queries().await.map_err(text)?;
+    let wanted = |query: &paceline_model::QueryId| !thorough && world.submitted.contains(query);
+    left.extend(
+        results
+            .iter()
+            .filter(|q| !wanted(q))
+            .map(|q| format!("results of {q}")),
+    );
+    let exchanges = names(&world.state().join("exchange"));
+    left.extend(exchanges.into_iter().map(|name| format!("exchange/{name}")));
+    Ok(left)
+}
+
+fn segments(world: &World, journal: &SchedulerId) -> usize {
+    let names = world.journal(journal);
+    names.iter().filter(|name| *name != "drained").count()
+}
+
+fn no_panic(logs: &Path) -> Result<(), String> {
+    for name in names(logs) {
+        let log = std::fs::read(logs.join(&name)).map_err(text)?;
+        let log = String::from_utf8_lossy(&log);
+        if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
+            return Err(format!("{name}: {line}"));
+        }
+    }
+    Ok(())
+}

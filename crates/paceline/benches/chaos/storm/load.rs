@@ -1,0 +1,74 @@
+//! What others ask meanwhile: small queries, and changes of the catalog that everybody must see once
+//! they are acknowledged.
+
+use std::time::Duration;
+
+use arrow::array::Int64Array;
+use paceline::client::{Answer, Anywhere};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::asking::LIMIT;
+use super::world::Addresses;
+
+const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey";
+const REGIONS: usize = 5;
+
+/// Between two questions: the load is not what is measured.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Load {
+    stop: CancellationToken,
+    work: JoinHandle<Result<usize, String>>,
+}
+
+impl Load {
+    pub(crate) fn begin(addresses: Addresses) -> Load {
+        let stop = CancellationToken::new();
+        let work = tokio::spawn(keep_asking(addresses, stop.clone()));
+        Load { stop, work }
+    }
+
+    /// Ends it, and says how much was asked.
+    pub(crate) async fn end(self) -> Result<usize, String> {
+        self.stop.cancel();
+        let asked = self.work.await.map_err(|error| error.to_string())?;
+        asked.map_err(|problem| format!("meanwhile: {problem}"))
+    }
+}
+
+async fn keep_asking(addresses: Addresses, stop: CancellationToken) -> Result<usize, String> {
+    let anywhere = Anywhere::new(addresses.flight, LIMIT);
+    let (mut asked, mut version) = (0, 0);
+    while !stop.is_cancelled() {
+        let rows = ask(&anywhere, asked, SMALL).await?.rows();
+        if rows != REGIONS {
+            return Err(format!("{rows} rows instead of {REGIONS}: {SMALL}"));
+        }
+        version += 1;
+        let change = format!("create or replace view chaos as select {version} as version");
+        ask(&anywhere, asked + 1, &change).await?;
+        // Acknowledged, so everybody who answers from now on has seen it.
+        let seen = ask(&anywhere, asked + 2, "select version from chaos").await?;
+        let seen = number(&seen).ok_or("the view gives no number")?;
+        if seen != version {
+            return Err(format!(
+                "version {seen} of a view was read after {version} was acknowledged"
+            ));
+        }
+        asked += 3;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(asked)
+}
+
+async fn ask(anywhere: &Anywhere, first: usize, sql: &str) -> Result<Answer, String> {
+    let answer = anywhere.run(first, sql, |_| std::future::ready(())).await;
+    answer.map_err(|error| format!("{sql}: {error}"))
+}
+
+fn number(answer: &Answer) -> Option<i64> {
+    let batch = answer.batches.iter().find(|batch| batch.num_rows() > 0)?;
+    let column = batch.column(0).as_any().downcast_ref::<Int64Array>()?;
+    Some(column.value(0))
+}

@@ -1,0 +1,132 @@
+//! Faults without end, and what must be true whatever they hit.
+//!
+//! ```text
+//!   seed ─► forecast: rounds of (way of asking, step, strikes)
+//!                │
+//!                ▼ each round
+//!   a client asks ──► the query comes to the step ──► strikes, each proven ──► healed once they were
+//!        │                                                                      felt ──► all restarted
+//!        └──► its answer, compared with one DataFusion process;
+//!             one outcome, one chain of owners, wherever one asks
+//!
+//!   meanwhile: small queries and changes of the catalog through all schedulers
+//!   at the end: no query in a journal, no file on an executor, nothing in the state but what stays
+//! ```
+//!
+//! A seed fixes what is done to whom at which step. When that happens is left to the machine, but a step
+//! is waited for by what shows it, and never by time.
+
+mod after;
+mod asking;
+mod forecast;
+mod load;
+mod outcome;
+mod round;
+mod strike;
+mod world;
+
+use std::time::Duration;
+
+pub(crate) use forecast::{Round, draw};
+use load::Load;
+use world::World;
+
+/// How often a round is begun anew whose query ended before it came to the step.
+const TRIES: u32 = 4;
+
+/// What a seed came to.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) rounds: usize,
+    pub(crate) strikes: usize,
+    /// From a strike at an owner until a survivor drove its query.
+    pub(crate) takeovers: Vec<Duration>,
+    /// From the strikes until the client had its answer.
+    pub(crate) answers: Vec<Duration>,
+    /// What else was asked meanwhile and answered rightly.
+    pub(crate) meanwhile: usize,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let spread = |times: &[Duration]| {
+            let mut times = times.to_vec();
+            times.sort();
+            let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+            let worst = times.last().copied().unwrap_or_default();
+            format!("{} (median {middle:.0?}, worst {worst:.0?})", times.len())
+        };
+        write!(
+            f,
+            "{} rounds, {} strikes, takeovers {}, answers {}, {} others answered meanwhile",
+            self.rounds,
+            self.strikes,
+            spread(&self.takeovers),
+            spread(&self.answers),
+            self.meanwhile
+        )
+    }
+}
+
+/// Plays the rounds of a seed on a cluster of its own, and adds what came of them. `thorough` waits for
+/// what goes late.
+///
+/// # Errors
+/// What was wrong, in which round, and where the logs are.
+pub(crate) async fn run(
+    seed: u64,
+    rounds: &[Round],
+    thorough: bool,
+    summary: &mut Summary,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<(), String> {
+    let mut world = World::start().await?;
+    match all(&mut world, seed, rounds, thorough, summary, say).await {
+        Ok(()) => Ok(()),
+        Err(problem) => {
+            let logs = world.keep();
+            Err(format!("seed {seed}: {problem}\nlogs: {}", logs.display()))
+        }
+    }
+}
+
+async fn all(
+    world: &mut World,
+    seed: u64,
+    rounds: &[Round],
+    thorough: bool,
+    summary: &mut Summary,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<(), String> {
+    let load = Load::begin(world.doors());
+    for (index, one) in rounds.iter().enumerate() {
+        say(format!("seed {seed} round {}: {one}", index + 1));
+        let played = play(world, seed, index, one, say).await;
+        let played = played.map_err(|problem| format!("round {} ({one}): {problem}", index + 1))?;
+        say(format!("  {played}"));
+        summary.rounds += 1;
+        summary.strikes += played.strikes;
+        summary.takeovers.extend(played.takeover);
+        summary.answers.push(played.answer);
+    }
+    summary.meanwhile += load.end().await?;
+    after::nothing_is_left(world, thorough).await
+}
+
+async fn play(
+    world: &mut World,
+    seed: u64,
+    index: usize,
+    one: &Round,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<round::Played, String> {
+    for attempt in 0..TRIES {
+        let name = format!("chaos-{seed}-{index}-{attempt}");
+        match round::play(world, one, &name).await {
+            Ok(played) => return Ok(played),
+            Err(round::Trouble::Missed(what)) => say(format!("  missed: {what}; once more")),
+            Err(round::Trouble::Wrong(what)) => return Err(what),
+        }
+    }
+    Err(format!("the step was missed {TRIES} times"))
+}

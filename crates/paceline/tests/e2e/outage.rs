@@ -1,0 +1,219 @@
+//! The object store is away for many beats: what runs finishes, nobody takes over, and nothing that was
+//! acknowledged is lost.
+
+use std::time::{Duration, Instant};
+
+use paceline::client::{Answer, ClientError, Http, SubmitRequest};
+use paceline_model::{QueryId, QueryState};
+use paceline_testkit::{FaultProxy, Reference, Traffic};
+use tokio::task::JoinHandle;
+
+use crate::ministack::MiniStack;
+use crate::support::{Running, SLOW, check, flags, labelled, metric, reference, until};
+
+/// Makes the outage longer: for how many seconds it lasts at least.
+const SECONDS: &str = "PACELINE_OUTAGE_SECONDS";
+
+/// So many tries at one scheduler's beacon fail before the store comes back. They are at most 0.4 s
+/// apart and three lie within `takeover_after`, which is 600 ms here.
+const FAILED_BEATS: f64 = 30.0;
+
+const SCHEDULERS: [usize; 2] = [0, 1];
+
+async fn start(store: &FaultProxy) -> Running {
+    let options = format!(
+        "endpoint=http://{},region=us-east-1,access_key_id=test,secret_access_key=hush,\
+         allow_http=true",
+        store.address()
+    );
+    let running = Running::start_with(|plan| {
+        plan.state = Some("s3://paceline/state".to_string());
+        plan.scheduler_flags.extend(flags(&[
+            "--state-options",
+            &options,
+            "--scheduler-beat",
+            "200ms",
+            "--scheduler-takeover-after",
+            "600ms",
+        ]));
+    })
+    .await;
+    running.create_tpch().await;
+    running
+}
+
+/// A synchronous query at that scheduler, which has come midway.
+async fn midway(running: &Running, scheduler: usize) -> JoinHandle<Result<Answer, String>> {
+    let mut flight = running.flight(scheduler).await;
+    let started = flight.start(SLOW).await.unwrap();
+    let query = started.query.unwrap();
+    let answer = tokio::spawn(async move {
+        let answer = flight.finish(started).await;
+        answer.map_err(|error| error.to_string())
+    });
+    comes_midway(&running.http(scheduler), query).await;
+    answer
+}
+
+async fn comes_midway(http: &Http, query: QueryId) {
+    until("it runs", || async {
+        let report = http.query(query).await.unwrap();
+        assert!(!report.state.is_final(), "it ended too soon: {report:?}");
+        let stages = &report.stages;
+        stages.iter().any(|stage| stage.done > 0).then_some(())
+    })
+    .await;
+}
+
+async fn submit(http: &Http, key: &str) -> Result<QueryId, ClientError> {
+    let request = SubmitRequest {
+        sql: SLOW.to_string(),
+        ..SubmitRequest::default()
+    };
+    let accepted = http.submit(&request, Some(key)).await?;
+    Ok(accepted.query_id)
+}
+
+/// Waits for a submitted query's end, and compares its result.
+async fn finishes(running: &Running, scheduler: usize, query: QueryId, reference: &Reference) {
+    let http = running.http(scheduler);
+    let report = until("the submitted query ends", || async {
+        let report = http.query(query).await.unwrap();
+        report.state.is_final().then_some(report)
+    })
+    .await;
+    assert_eq!(report.state, QueryState::Finished, "{report:?}");
+    assert_eq!(report.epoch.0, 0, "it changed hands: {report:?}");
+    let arrow = "application/vnd.apache.arrow.stream";
+    let mut rows = http.results(query, None, arrow).await.unwrap();
+    let mut body = Vec::new();
+    while let Some(bytes) = rows.next().await.unwrap() {
+        body.extend(bytes);
+    }
+    let reader = arrow::ipc::reader::StreamReader::try_new(&body[..], None).unwrap();
+    let answer = Answer {
+        schema: reader.schema(),
+        batches: reader.map(Result::unwrap).collect(),
+    };
+    check(reference, SLOW, &answer).await.unwrap();
+}
+
+async fn readiness(running: &Running, scheduler: usize) -> (bool, String) {
+    let http = &running.cluster.schedulers()[scheduler].announced().http;
+    let answer = reqwest::get(format!("http://{http}/v1/ready"))
+        .await
+        .unwrap();
+    (answer.status().is_success(), answer.text().await.unwrap())
+}
+
+async fn failed_beats(running: &Running, scheduler: usize) -> f64 {
+    let name = "paceline_store_requests_total";
+    let mut failed = 0.0;
+    for outcome in ["failed", "timeout"] {
+        let label = format!("operation=\"put\",outcome=\"{outcome}\"");
+        failed += labelled(running, scheduler, name, &label).await;
+    }
+    failed
+}
+
+/// Nobody was sealed, claimed from, or fenced.
+async fn nobody_took_over(running: &Running) {
+    for scheduler in SCHEDULERS {
+        for outcome in ["won", "lost"] {
+            let name = "paceline_journal_seals_total";
+            let seals = labelled(running, scheduler, name, outcome).await;
+            assert_eq!(seals, 0.0, "scheduler {scheduler}: seals {outcome}");
+        }
+        let name = "paceline_queries_total";
+        assert_eq!(labelled(running, scheduler, name, "adopted").await, 0.0);
+        let fenced = metric(running, scheduler, "paceline_fenced_total").await;
+        assert_eq!(fenced, 0.0, "scheduler {scheduler} was fenced");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
+    let Some(s3) = MiniStack::start().await else {
+        return;
+    };
+    s3.make_bucket("paceline").await;
+    let target = s3.endpoint().replace("http://", "");
+    let store = FaultProxy::start(target).await.unwrap();
+    let running = start(&store).await;
+    let reference = reference().await;
+    let ids = [
+        running.http(0).status().await.unwrap().scheduler,
+        running.http(1).status().await.unwrap().scheduler,
+    ];
+
+    let acknowledged = submit(&running.http(0), "before").await.unwrap();
+    comes_midway(&running.http(0), acknowledged).await;
+    let waiting = [midway(&running, 0).await, midway(&running, 1).await];
+    let away = Instant::now();
+    store.set(Traffic::Cut);
+    // Sent before anybody has noticed: its client waits, for it must be durable first.
+    let patient = tokio::spawn({
+        let http = running.http(1);
+        async move { submit(&http, "patient").await }
+    });
+
+    for answer in waiting {
+        let answer = answer.await.unwrap().unwrap();
+        check(&reference, SLOW, &answer).await.unwrap();
+    }
+    for scheduler in SCHEDULERS {
+        until("readiness says no", || async {
+            let (ready, reasons) = readiness(&running, scheduler).await;
+            (!ready && reasons.contains("state store")).then_some(())
+        })
+        .await;
+    }
+    let refused = submit(&running.http(0), "refused").await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Refused { class, message }
+            if class == "unavailable" && message.contains("s3://paceline/state")),
+        "{refused:?}"
+    );
+    let least = std::env::var(SECONDS).ok().and_then(|s| s.parse().ok());
+    let least = Duration::from_secs(least.unwrap_or(0));
+    loop {
+        let mut missed = f64::MAX;
+        for scheduler in SCHEDULERS {
+            missed = missed.min(failed_beats(&running, scheduler).await);
+        }
+        if missed >= FAILED_BEATS && away.elapsed() >= least {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(store.cut_connections() > 0, "nothing was cut");
+    nobody_took_over(&running).await;
+
+    store.set(Traffic::Flows);
+    for scheduler in SCHEDULERS {
+        until("readiness says yes", || async {
+            readiness(&running, scheduler).await.0.then_some(())
+        })
+        .await;
+    }
+    finishes(&running, 1, acknowledged, &reference).await;
+    let patient = patient.await.unwrap();
+    let patient = match patient {
+        Ok(query) => query,
+        // It was told to try again.
+        Err(error) => {
+            assert!(error.is_worth_another_try(), "{error:?}");
+            submit(&running.http(0), "patient").await.unwrap()
+        }
+    };
+    let again = submit(&running.http(0), "patient").await.unwrap();
+    assert_eq!(again, patient, "the same name is the same query");
+    finishes(&running, 0, patient, &reference).await;
+    let tried_again = submit(&running.http(1), "refused").await.unwrap();
+    finishes(&running, 1, tried_again, &reference).await;
+    for scheduler in SCHEDULERS {
+        let status = running.http(scheduler).status().await.unwrap();
+        assert_eq!(status.scheduler, ids[scheduler], "it is somebody else now");
+    }
+    nobody_took_over(&running).await;
+}
