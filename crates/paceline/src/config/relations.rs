@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::{Auto, ConfigError, Configuration, Role};
 
+/// Far longer than executors remember that a query has ended.
+const LEAST_GARBAGE_AGE: Duration = Duration::from_secs(3600);
+
 /// Checks the sections that `role` reads.
 pub(super) fn check(role: Role, configuration: &Configuration) -> Result<(), ConfigError> {
     let mut problems = listen(role, configuration);
@@ -74,6 +77,13 @@ fn scheduler(configuration: &Configuration) -> Option<String> {
             "scheduler.executor_timeout ({}) must be at least twice scheduler.heartbeat ({}), or \
              one late heartbeat is taken for a death",
             options.executor_timeout, options.heartbeat
+        ));
+    }
+    if options.garbage_after.0 < LEAST_GARBAGE_AGE {
+        return Some(format!(
+            "scheduler.garbage_after ({}) must be at least 1h: executors and delayed requests remember \
+             ended queries for a while",
+            options.garbage_after
         ));
     }
     if options.max_running_queries == 0 || options.max_attempts == 0 {

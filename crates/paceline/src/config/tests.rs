@@ -127,6 +127,7 @@ fn options_that_contradict_each_other_are_refused() {
             vec!["--scheduler-executor-timeout", "900ms"],
             "executor_timeout",
         ),
+        (vec!["--scheduler-garbage-after", "1m"], "garbage_after"),
         (vec!["--executor-slots", "0"], "slots"),
         (vec!["--executor-heartbeat", "3s"], "executor.heartbeat"),
         (

@@ -76,10 +76,11 @@ async fn juicefs(directory: &Path, port: u16) -> Option<Child> {
             return None;
         }
     }
+    let metrics = std::iter::repeat_with(free_port).find(|other| *other != port);
     let mut gateway = Command::new(&program);
     gateway
         .args(["gateway", "--no-usage-report", "--no-banner"])
-        .args(["--metrics", &format!("127.0.0.1:{}", free_port())])
+        .args(["--metrics", &format!("127.0.0.1:{}", metrics.unwrap())])
         .arg("--cache-dir")
         .arg(directory.join("cache"))
         .arg("--log")
@@ -90,7 +91,7 @@ async fn juicefs(directory: &Path, port: u16) -> Option<Child> {
     Some(quiet(gateway).spawn().unwrap())
 }
 
-/// Waits until something answers HTTP there, and starts a scheduler that must refuse the store.
+/// Waits until the server there refuses who does not sign, as it does once it serves, and starts a scheduler that must refuse the store.
 async fn is_refused(port: u16, words: &'static [&'static str]) {
     let endpoint = format!("http://127.0.0.1:{port}");
     let client = reqwest::Client::builder()
@@ -98,7 +99,8 @@ async fn is_refused(port: u16, words: &'static [&'static str]) {
         .build()
         .unwrap();
     until("the server answers", || async {
-        client.get(&endpoint).send().await.ok()
+        let answer = client.get(&endpoint).send().await.ok()?;
+        (answer.status().as_u16() == 403).then_some(())
     })
     .await;
     let options = format!(

@@ -47,7 +47,4 @@ async fn what_ended_queries_and_schedulers_leave_goes() {
                 && names(&state, "journal") == [staying.clone()]
         })
         .await;
-    // A name that was used before means another query now.
-    let (status, text) = cluster.named(0, "SELECT 7 AS b", "key-1").await;
-    assert_eq!((status, text.contains('7')), (200, true), "{text}");
 }

@@ -121,11 +121,14 @@ impl SlowStore {
 
     fn delete_all(&self, body: &[u8]) -> Response {
         let text = String::from_utf8_lossy(body);
+        let mut out = "<DeleteResult>".to_string();
         let keys = text.split("<Key>").skip(1);
-        for key in keys.filter_map(|rest| rest.split_once("</Key>")) {
-            self.objects.lock().there.remove(key.0);
+        for (key, _) in keys.filter_map(|rest| rest.split_once("</Key>")) {
+            self.objects.lock().there.remove(key);
+            write!(out, "<Deleted><Key>{key}</Key></Deleted>").unwrap();
         }
-        "<DeleteResult></DeleteResult>".into_response()
+        out.push_str("</DeleteResult>");
+        out.into_response()
     }
 }
 

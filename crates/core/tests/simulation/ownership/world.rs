@@ -40,6 +40,13 @@ pub(crate) enum Pending {
     Command(SchedulerId, QueryId, Epoch),
 }
 
+impl Pending {
+    /// Whether it is a write whose answer nobody waits for.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Pending::Append { tell: false, .. })
+    }
+}
+
 /// How often things happened that a run is for.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
