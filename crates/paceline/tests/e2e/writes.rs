@@ -478,7 +478,7 @@ async fn copies_are_read_back() {
     std::fs::create_dir_all(&out).unwrap();
     let mut flight = running.flight(0).await;
     let rows = reference.run(COPIED).await.unwrap();
-    let rows = rows
+    let rows: u64 = rows
         .batches
         .iter()
         .map(|batch| batch.num_rows() as u64)
