@@ -212,7 +212,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
         (1, insert()),
         (
             0,
-            "insert into written (t, k) values ('by hand', 7), (null, 8)".to_string(),
+            "insert into written (t, k, c, p, d) values ('by hand', 7, 1, 2.50, date '1999-01-01'), ('ö', 8, 2, 1, date '1901-01-01')".to_string(),
         ),
         (
             1,
