@@ -222,6 +222,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
             0,
             "create table few (a bigint not null, b varchar)".to_string(),
         ),
+        (0, "insert into few (a) values (5)".to_string()),
         (
             1,
             "insert into few select k, t from written where k < 10 order by k".to_string(),
