@@ -35,6 +35,7 @@ mod managed;
 mod metrics;
 mod named_format;
 mod named_source;
+mod new_table;
 mod object_stores;
 mod panics;
 mod planner;
@@ -50,6 +51,7 @@ mod subqueries;
 mod unusable;
 mod write_files;
 mod write_names;
+mod write_outside;
 mod write_wire;
 mod writing;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue, plan_err};
+use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
@@ -21,12 +21,13 @@ use datafusion::sql::parser::Statement;
 use paceline_model::{ByteSize, QueryError, StageGraph};
 use url::Url;
 
-use crate::catalog::{CATALOG, Catalog, planning_state};
+use crate::catalog::{Catalog, planning_state};
 use crate::cut::{cut, uncut};
 use crate::engine::Engine;
 use crate::error::classify;
 use crate::explain::{explain_schema, explained_rows};
 use crate::joins::PartitionUnsafeJoins;
+use crate::new_table::name_taken;
 use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
 use crate::statement::{Change, change, parse_one};
@@ -206,7 +207,7 @@ impl Planner {
         match logical {
             write if writes(&write) => {
                 let writing = Writing::of(&single, catalog, data, &write, sql)?;
-                if let Some(answer) = name_taken(&writing, catalog).await? {
+                if let Some(answer) = name_taken(&writing, catalog)? {
                     return Ok(answer);
                 }
                 let staged = self
@@ -427,37 +428,6 @@ async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFus
         }
     }
     None
-}
-
-/// What there is to say at once if the name of a new table is taken. The log decides again when the
-/// table is made.
-async fn name_taken(writing: &Writing, catalog: &Catalog) -> Result<Option<Planned>> {
-    let WriteInto::Create {
-        table,
-        if_not_exists,
-        or_replace: false,
-    } = &writing.into
-    else {
-        return Ok(None);
-    };
-    let list = catalog.list();
-    let schema = list
-        .catalog(CATALOG)
-        .and_then(|all| all.schema(&table.schema));
-    let Some(schema) = schema else {
-        return plan_err!("schema '{}' does not exist", table.schema);
-    };
-    match (schema.table_exist(&table.name), if_not_exists) {
-        (false, _) => Ok(None),
-        (true, false) => plan_err!("'{}.{}' already exists", table.schema, table.name),
-        (true, true) => {
-            let none: ArrayRef = Arc::new(UInt64Array::from(vec![0]));
-            let schema = count_schema();
-            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![none])?;
-            let batches = vec![batch];
-            Ok(Some(Planned::Rows { schema, batches }))
-        }
-    }
 }
 
 /// Only what executors run has stages to show.

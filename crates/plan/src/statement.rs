@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
 use crate::managed::ManagedDefinition;
-use crate::writing::{columns_of, new_table};
+use crate::new_table::{columns_of, new_table};
 
 /// A change of the catalog, checked as far as one version of it can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

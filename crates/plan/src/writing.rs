@@ -3,26 +3,25 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, Result, not_impl_err, plan_err};
+use datafusion::common::{Result, not_impl_err, plan_err};
 use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::dml::{CopyTo, DmlStatement, InsertOp};
-use datafusion::logical_expr::{
-    CreateMemoryTable, DdlStatement, LogicalPlan, TableSource, WriteOp,
-};
+use datafusion::logical_expr::dml::{DmlStatement, InsertOp};
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, WriteOp};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use paceline_model::TableId;
 use url::Url;
-use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::encoder::{FileFormat, Kind};
 use crate::managed::{ManagedDefinition, ManagedProvider};
-use crate::statement::{check_location, is_secret, resolve};
+use crate::new_table::{columns_of, new_table};
+use crate::statement::resolve;
 use crate::unusable::UnusableTable;
 use crate::write_files::{FileWrite, WriteFilesExec};
 use crate::write_names::Names;
+use crate::write_outside::{copy_to, external};
 
 /// What becomes of the files that a statement writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub enum WriteInto {
 pub(crate) struct Writing {
     pub(crate) input: Arc<LogicalPlan>,
     pub(crate) into: WriteInto,
-    write: FileWrite,
+    pub(crate) write: FileWrite,
 }
 
 /// The one column of what a write answers.
@@ -130,67 +129,6 @@ impl Writing {
     }
 }
 
-/// A new managed table, under `data`.
-pub(crate) fn new_table(
-    state: &SessionState,
-    data: Option<&Url>,
-    create: &CreateMemoryTable,
-    columns: SchemaRef,
-    sql: &str,
-) -> Result<ManagedDefinition> {
-    if create.temporary {
-        return plan_err!("temporary tables are not supported: leave TEMPORARY out");
-    }
-    if !create.constraints.is_empty() {
-        return not_impl_err!("PRIMARY KEY and UNIQUE are not supported: leave them out");
-    }
-    if let Some((column, _)) = create.column_defaults.first() {
-        return not_impl_err!("DEFAULT is not supported: leave it out of column '{column}'");
-    }
-    if columns.fields().is_empty() {
-        return plan_err!("a table needs at least one column");
-    }
-    for (index, field) in columns.fields().iter().enumerate() {
-        let mut before = columns.fields().iter().take(index);
-        if before.any(|other| other.name() == field.name()) {
-            return plan_err!(
-                "two columns are called '{}'; rename one with AS",
-                field.name()
-            );
-        }
-    }
-    let (schema, name) = resolve(state, &create.name)?;
-    let id = TableId(Uuid::now_v7());
-    let Some(data) = data else {
-        return plan_err!(
-            "there is no place for the files of '{schema}.{name}': set scheduler.data_location"
-        );
-    };
-    let base = data.as_str().trim_end_matches('/');
-    let columns_can_be_written = FileFormat::plain(Kind::Parquet).validate(&columns);
-    columns_can_be_written.map_err(|e| e.context("these columns cannot be stored"))?;
-    Ok(ManagedDefinition {
-        schema,
-        name,
-        id,
-        location: format!("{base}/{id}/"),
-        sql: sql.trim().trim_end_matches(';').trim_end().to_string(),
-        columns,
-        files: vec![],
-    })
-}
-
-/// The columns of a plan, as a table has them. Where they come from a query, any may be null: that one
-/// never is, is a promise of the query and not of the table.
-pub(crate) fn columns_of(plan: &SchemaRef, nullable: bool) -> SchemaRef {
-    let field = |field: &Arc<Field>| {
-        let nullable = nullable || field.is_nullable();
-        Field::new(field.name(), field.data_type().clone(), nullable)
-    };
-    let fields: Vec<Field> = plan.fields().iter().map(field).collect();
-    Arc::new(Schema::new(fields))
-}
-
 fn insert(state: &SessionState, catalog: &Catalog, dml: &DmlStatement) -> Result<Writing> {
     let (schema, name) = resolve(state, &dml.table_name)?;
     match &dml.op {
@@ -240,103 +178,4 @@ fn managed(table: &ManagedDefinition) -> (WriteInto, FileWrite) {
         columns: Arc::clone(&table.columns),
     };
     (into, write)
-}
-
-fn external(
-    catalog: &Catalog,
-    schema: &str,
-    name: &str,
-    target: &dyn TableSource,
-) -> Result<(WriteInto, FileWrite)> {
-    let Some(table) = catalog.external(schema, name) else {
-        return plan_err!("'{schema}.{name}' is no table that rows can be inserted into");
-    };
-    if !table.partition_columns.is_empty() {
-        return not_impl_err!(
-            "'{schema}.{name}' is divided by {}: INSERT into such tables is not supported",
-            table.partition_columns.join(", ")
-        );
-    }
-    if !table.location.ends_with('/') || table.location.contains(',') {
-        return plan_err!(
-            "'{schema}.{name}' is not one folder: rows can be inserted where LOCATION ends in '/'"
-        );
-    }
-    let location = url_of(&table.location)?;
-    let format = format_of(&table.format, table.options.clone())?;
-    let columns = columns_of(&target.schema(), false);
-    format.validate(&columns)?;
-    let write = FileWrite {
-        location: location.clone(),
-        names: Names::Repeatable,
-        format,
-        columns,
-    };
-    Ok((WriteInto::Files { location }, write))
-}
-
-fn copy_to(copy: &CopyTo) -> Result<Writing> {
-    if !copy.partition_by.is_empty() {
-        return not_impl_err!("COPY … PARTITIONED BY is not supported: leave it out");
-    }
-    if let Some(option) = copy.options.keys().find(|option| is_secret(option)) {
-        return plan_err!(
-            "option '{option}' would put a secret into the journal: give credentials to the \
-             executors instead, by their environment or configuration"
-        );
-    }
-    check_location(&copy.output_url)?;
-    let location = url_of(&copy.output_url)?;
-    let format = format_of(
-        &copy.file_type.get_ext(),
-        copy.options.clone().into_iter().collect(),
-    )?;
-    let columns = columns_of(copy.input.schema().inner(), true);
-    format.validate(&columns)?;
-    let last = location.rsplit('/').next().unwrap_or_default();
-    // As in DataFusion, a name with an ending is that of a file.
-    let (location, names) = match last {
-        "" => (location, Names::Repeatable),
-        last if last.contains('.') => (location, Names::Whole),
-        _ => (format!("{location}/"), Names::Repeatable),
-    };
-    Ok(Writing {
-        input: Arc::clone(&copy.input),
-        into: WriteInto::Files {
-            location: location.clone(),
-        },
-        write: FileWrite {
-            location,
-            names,
-            format,
-            columns,
-        },
-    })
-}
-
-fn format_of(
-    name: &str,
-    options: std::collections::BTreeMap<String, String>,
-) -> Result<FileFormat> {
-    match Kind::parse(name.trim_start_matches('.')) {
-        Some(kind) => Ok(FileFormat { kind, options }),
-        None => not_impl_err!("{name} files are not written: use PARQUET, CSV, JSON or ARROW"),
-    }
-}
-
-/// A location as a URL; a path is one of files.
-fn url_of(location: &str) -> Result<String> {
-    if location.starts_with('/') {
-        let url = match location.ends_with('/') {
-            true => Url::from_directory_path(location),
-            false => Url::from_file_path(location),
-        };
-        return url
-            .map(String::from)
-            .map_err(|()| DataFusionError::Plan(format!("'{location}' is no absolute path")));
-    }
-    match Url::parse(location) {
-        Ok(url) => Ok(url.into()),
-        Err(error) => plan_err!("'{location}' is no location: {error}"),
-    }
 }

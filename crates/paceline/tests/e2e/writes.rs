@@ -212,7 +212,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
         (1, insert()),
         (
             0,
-            "insert into written (t, k) values ('by hand', 7), (null, 8)".to_string(),
+            "insert into written (t, k, c, p, d) values ('by hand', 7, 1, 2.50, date '1999-01-01'), ('ö', 8, 2, 1, date '1901-01-01')".to_string(),
         ),
         (
             1,
@@ -222,6 +222,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
             0,
             "create table few (a bigint not null, b varchar)".to_string(),
         ),
+        (0, "insert into few (a) values (5)".to_string()),
         (
             1,
             "insert into few select k, t from written where k < 10 order by k".to_string(),
@@ -247,7 +248,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
     let refused = running
         .flight(0)
         .await
-        .run("insert into few values (null, 'x')")
+        .run("insert into few select nullif(k, k), t from written")
         .await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("'a'"), "{refused}");
@@ -478,7 +479,7 @@ async fn copies_are_read_back() {
     std::fs::create_dir_all(&out).unwrap();
     let mut flight = running.flight(0).await;
     let rows = reference.run(COPIED).await.unwrap();
-    let rows = rows
+    let rows: u64 = rows
         .batches
         .iter()
         .map(|batch| batch.num_rows() as u64)

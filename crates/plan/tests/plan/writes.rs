@@ -118,8 +118,8 @@ async fn what_tasks_write_is_what_the_query_answers() {
         .check("SELECT count(*) AS n, sum(n) AS m FROM made")
         .await;
 
-    // More rows of it, with the columns in another order and one left out.
-    let insert = "INSERT INTO made (s, k) SELECT s, id FROM few WHERE id % 2 = 0";
+    // More rows of it, with the columns in another order.
+    let insert = "INSERT INTO made (s, n, k) SELECT s, 1, id FROM few WHERE id % 2 = 0";
     let (plan, into) = writer.write(insert).await;
     let WriteInto::Append { table: id, .. } = into else {
         panic!("{into:?}");

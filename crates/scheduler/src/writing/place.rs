@@ -22,9 +22,8 @@ pub(crate) fn data_location(given: &str, state: &str) -> Result<Option<Url>, Sta
     };
     if chosen.contains("://") {
         let url = Url::parse(&chosen).map_err(|e| bad(e.to_string()))?;
-        if !url.username().is_empty() && !url.scheme().starts_with("abfs")
-            || url.password().is_some()
-        {
+        let named = !url.username().is_empty() && !url.scheme().starts_with("abfs");
+        if named || url.password().is_some() {
             return Err(StartError::DataLocation {
                 location: format!("{}://…", url.scheme()),
                 reason: "credentials belong into storage.options or the environment".to_string(),

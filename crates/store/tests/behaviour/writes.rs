@@ -73,8 +73,9 @@ pub(crate) async fn a_query_commits_once_whoever_tries(room: &Room) {
     ];
     let target = create(1, OnExisting::Refuse);
     let since = CatalogVersion(0);
-    let made = logs[0].commit(query(0), &target, &files("first", 1), since, &by("s"));
-    assert_eq!(made.await, Ok(committed(1, files("first", 1))));
+    let (first, me) = (files("first", 1), by("s"));
+    let made = logs[0].commit(query(0), &target, &first, since, &me).await;
+    assert_eq!(made, Ok(committed(1, first)));
     for round in 1..=10_u8 {
         let since = logs[0].refresh_tail().await.unwrap().version();
         let target = append(1);
