@@ -208,7 +208,7 @@ async fn readers_on_the_same_machine_are_sent_plain_frames() {
     let mut sent = Vec::new();
     for nearby in [false, true] {
         let holder = Holder::start_with("h", |options| options.compress_nearby = nearby).await;
-        let read = through(&holder, batch.schema(), &[batch.clone()]).await;
+        let read = through(&holder, batch.schema(), std::slice::from_ref(&batch)).await;
         assert_eq!(read, batch);
         sent.push(holder.metric("paceline_exchange_served_bytes_total", "remote"));
     }
