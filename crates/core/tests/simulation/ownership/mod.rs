@@ -3,6 +3,7 @@
 //! afford (see checks/ownership). After every step the invariants are judged from what is written; when
 //! the faults end, somebody must drive every query, and every journal that is over must be drained.
 
+mod deliver;
 mod life;
 mod store;
 mod world;
