@@ -439,8 +439,6 @@ fn explainable(plan: &LogicalPlan) -> Result<()> {
     }
     match plan {
         LogicalPlan::Ddl(_)
-        | LogicalPlan::Dml(_)
-        | LogicalPlan::Copy(_)
         | LogicalPlan::Statement(_)
         | LogicalPlan::Explain(_)
         | LogicalPlan::Analyze(_) => Err(DataFusionError::NotImplemented(
