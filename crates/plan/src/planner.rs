@@ -432,10 +432,13 @@ async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFus
 
 /// Only what executors run has stages to show.
 fn explainable(plan: &LogicalPlan) -> Result<()> {
+    if writes(plan) {
+        return Err(DataFusionError::NotImplemented(
+            "EXPLAIN ANALYZE runs a statement, and this one writes: use EXPLAIN".to_string(),
+        ));
+    }
     match plan {
         LogicalPlan::Ddl(_)
-        | LogicalPlan::Dml(_)
-        | LogicalPlan::Copy(_)
         | LogicalPlan::Statement(_)
         | LogicalPlan::Explain(_)
         | LogicalPlan::Analyze(_) => Err(DataFusionError::NotImplemented(
