@@ -6,7 +6,7 @@
 //! | more than half of the executors still hold a stream to it | alive |
 //! | its address refuses connections, and at least half of the executors lost it | dead, at once |
 //! | its beacon stands still for `takeover_after` | dead |
-//! | all peers look dead, by silence alone | oneself is suspect first; dead after twice the time |
+//! | all peers look dead, by silence alone: no executor says that it lost them | oneself is suspect first; dead after twice the time |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -101,8 +101,13 @@ impl Peer {
         held * 2 > all
     }
 
+    /// Whether executors have lost it as well.
+    fn lost(&self) -> bool {
+        !self.streams.is_empty() && !self.mostly_held()
+    }
+
     fn confirmed(&self) -> bool {
-        self.refused.is_some() && !self.streams.is_empty() && !self.mostly_held()
+        self.refused.is_some() && self.lost()
     }
 }
 
@@ -187,7 +192,7 @@ impl Suspicion {
     /// off.
     pub fn alone(&self) -> bool {
         let silent = |peer: &Peer| {
-            !peer.confirmed() && !peer.mostly_held() && peer.silence >= self.options.takeover_after
+            !peer.lost() && !peer.mostly_held() && peer.silence >= self.options.takeover_after
         };
         !self.peers.is_empty() && self.peers.values().all(silent)
     }
@@ -279,6 +284,10 @@ mod tests {
         let silent = |millis| vec![still("a", millis), still("b", millis)];
         assert_eq!(dead(silent(3500)), [""; 0]);
         assert_eq!(dead(silent(6000)), ["a", "b"], "it may be true after all");
+        let mut frozen = silent(3500);
+        frozen.push(stream("x", "a", false));
+        frozen.push(stream("x", "b", false));
+        assert_eq!(dead(frozen), ["a", "b"], "executors have lost them too");
         let mut confirmed = silent(3500);
         confirmed.push(refused("a"));
         confirmed.push(stream("x", "a", false));
