@@ -6,7 +6,7 @@
 //! | more than half of the executors still hold a stream to it | alive |
 //! | its address refuses connections, and at least half of the executors lost it | dead, at once |
 //! | its beacon stands still for `takeover_after` | dead |
-//! | all peers look dead, by silence alone | oneself is suspect first; dead after twice the time |
+//! | all peers look dead, by silence alone, without a word of executors | oneself is suspect first; dead after twice the time |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -186,9 +186,9 @@ impl Suspicion {
     /// Whether all peers look dead, by silence and nothing else: then it may be oneself that is cut
     /// off.
     pub fn alone(&self) -> bool {
-        let silent = |peer: &Peer| {
-            !peer.confirmed() && !peer.mostly_held() && peer.silence >= self.options.takeover_after
-        };
+        // Where an executor has ever held a stream to it, there is a word beside the silence.
+        let silent =
+            |peer: &Peer| peer.streams.is_empty() && peer.silence >= self.options.takeover_after;
         !self.peers.is_empty() && self.peers.values().all(silent)
     }
 
@@ -279,6 +279,10 @@ mod tests {
         let silent = |millis| vec![still("a", millis), still("b", millis)];
         assert_eq!(dead(silent(3500)), [""; 0]);
         assert_eq!(dead(silent(6000)), ["a", "b"], "it may be true after all");
+        let mut frozen = silent(3500);
+        frozen.push(stream("x", "a", false));
+        frozen.push(stream("x", "b", false));
+        assert_eq!(dead(frozen), ["a", "b"], "executors have lost them too");
         let mut confirmed = silent(3500);
         confirmed.push(refused("a"));
         confirmed.push(stream("x", "a", false));
