@@ -16,7 +16,7 @@ use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_store::{JournalError, StoreError};
 
-use crate::peers::unknown;
+use crate::peers::{Asked, unknown};
 use crate::scheduler::Shared;
 use crate::takeover::News;
 
@@ -72,11 +72,11 @@ pub(crate) async fn ask(
         if here == Some(true) {
             return Ok(Found::Here);
         }
-        let asked = shared.peers.ask_all(shared, query, first, operation).await;
-        if let Some(answer) = asked.answer {
+        let mut asked = shared.peers.ask_all(shared, query, first, operation).await;
+        if let Some(answer) = asked.answer.take() {
             return answer.map(Found::Answer);
         }
-        let standing = standing(shared, query, first, &asked.silent).await;
+        let standing = standing(shared, query, first, &asked).await;
         match standing.map_err(error)? {
             Standing::Coming => {}
             Standing::Left if grace > 0 => grace -= 1,
@@ -98,13 +98,13 @@ async fn standing(
     shared: &Shared,
     query: QueryId,
     first: Option<&SchedulerId>,
-    silent: &[SchedulerId],
+    asked: &Asked,
 ) -> Result<Standing, JournalError> {
     let (holder, epoch) = holder(shared, query, first).await?;
     let Some(holder) = holder else {
         // One who does not answer may drive it; that shows when it is known to be dead or alive.
-        return match silent.is_empty() {
-            true => held_by_any(shared, query).await,
+        return match asked.silent.is_empty() {
+            true => held_by_any(shared, query, asked).await,
             false => Ok(Standing::Coming),
         };
     };
@@ -120,11 +120,12 @@ async fn standing(
         return Ok(Standing::Left);
     }
     if here || !shared.membership.is_gone(&holder) {
-        return Ok(match (silent.contains(&holder), epoch) {
-            // Its journal decides, once it is sealed.
-            (true, _) => Standing::Coming,
-            (false, Epoch(0)) => Standing::Nowhere,
-            (false, _) => Standing::Claimed,
+        return Ok(match (here || asked.denied.contains(&holder), epoch) {
+            // It did not answer; or it was not asked, because its beacon went a moment ago. Its journal
+            // decides, once it is sealed.
+            (false, _) => Standing::Coming,
+            (true, Epoch(0)) => Standing::Nowhere,
+            (true, _) => Standing::Claimed,
         });
     }
     let replayed = shared.journaling.journals.replay(&holder).await?;
@@ -164,11 +165,15 @@ async fn holder(
     Ok((holder, epoch))
 }
 
-/// Looks through the journals of all schedulers that are gone.
-async fn held_by_any(shared: &Shared, query: QueryId) -> Result<Standing, JournalError> {
+/// Looks through the journals of all schedulers that have not said themselves that they do not know it.
+async fn held_by_any(
+    shared: &Shared,
+    query: QueryId,
+    asked: &Asked,
+) -> Result<Standing, JournalError> {
     let journals = &shared.journaling.journals;
     for journal in journals.undrained().await? {
-        if journal == shared.driver.me() || !shared.membership.is_gone(&journal) {
+        if journal == shared.driver.me() || asked.denied.contains(&journal) {
             continue;
         }
         if journals.replay(&journal).await?.book.held(query).is_some() {

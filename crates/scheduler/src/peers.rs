@@ -162,7 +162,7 @@ impl Peers {
                     asked.answer = Some(answer);
                     return asked;
                 }
-                Ok(None) => {}
+                Ok(None) => asked.denied.push(peer.scheduler),
                 Err(error) => {
                     tracing::debug!(%error, "a peer did not answer");
                     asked.silent.push(peer.scheduler);
@@ -191,6 +191,8 @@ pub(crate) struct Asked {
     pub(crate) answer: Option<Result<Answer, QueryError>>,
     /// Who did not answer.
     pub(crate) silent: Vec<SchedulerId>,
+    /// Who answered, and does not know.
+    pub(crate) denied: Vec<SchedulerId>,
 }
 
 fn unreachable(address: &str, detail: &str) -> QueryError {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use paceline_model::SchedulerId;
+use paceline_model::{Epoch, SchedulerId};
 use paceline_store::{
-    JournalMetrics, Journals, Limits, Members, Results, StateLocation, StateStore, StoreMetrics,
+    Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
+    StateStore, StoreMetrics,
 };
 use prometheus::Registry;
 
@@ -26,11 +27,12 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
     let registry = Registry::new();
     let store = open(world, &registry)?;
     let metrics = JournalMetrics::register(&registry).map_err(text)?;
-    let journals = Journals::new(store.clone(), metrics);
+    let journals = Journals::new(store.clone(), metrics.clone());
+    let claims = Claims::new(store.clone(), metrics);
     let deadline = Instant::now() + LIMIT;
     loop {
         let mut left = on_executors(world.cluster.directory());
-        left.extend(in_state(world, &store, &journals, thorough).await?);
+        left.extend(in_state(world, &store, &journals, &claims, thorough).await?);
         if left.is_empty() {
             break;
         }
@@ -84,6 +86,7 @@ async fn in_state(
     world: &World,
     store: &StateStore,
     journals: &Journals,
+    claims: &Claims,
     thorough: bool,
 ) -> Result<Vec<String>, String> {
     let mut left = Vec::new();
@@ -94,7 +97,7 @@ async fn in_state(
     }
     for journal in journals.schedulers().await.map_err(text)? {
         let held = journals.replay(&journal).await.map_err(text)?;
-        let queries = held.book.queries().count();
+        let queries = owned(&journal, &held, claims).await?;
         let segments = segments(world, &journal);
         if live.contains(&journal) && queries > 0 {
             left.push(format!("{queries} queries in the journal of {journal}"));
@@ -129,6 +132,20 @@ async fn in_state(
     let exchanges = names(&world.state().join("exchange"));
     left.extend(exchanges.into_iter().map(|name| format!("exchange/{name}")));
     Ok(left)
+}
+
+/// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
+/// next snapshot, and mean nothing.
+async fn owned(journal: &SchedulerId, held: &Replayed, claims: &Claims) -> Result<usize, String> {
+    let mut owned = 0;
+    for (query, held) in held.book.queries() {
+        let epoch = held.epoch;
+        let claimed = claims.adopter(query, epoch).await.map_err(text)?;
+        let mine = epoch == Epoch(0) || claimed.as_ref() == Some(journal);
+        let passed_on = claims.adopter(query, epoch.next()).await.map_err(text)?;
+        owned += usize::from(mine && passed_on.is_none());
+    }
+    Ok(owned)
 }
 
 fn segments(world: &World, journal: &SchedulerId) -> usize {
