@@ -137,7 +137,7 @@ fn report(end: End, mut took: Vec<Duration>) -> Result<(), Failure> {
         End::Frozen => "freezes",
     };
     println!(
-        "{} {what}: takeover after {:.0?} (best), {:.0?} (median), {:.0?} (95 %), {:.0?} (worst)",
+        "{} {what}: takeover after {:.1?} (best), {:.1?} (median), {:.1?} (95 %), {:.1?} (worst)",
         took.len(),
         at(0.0),
         at(0.5),

@@ -72,8 +72,8 @@ pub(crate) async fn ask(
         if here == Some(true) {
             return Ok(Found::Here);
         }
-        let asked = shared.peers.ask_all(shared, query, first, operation).await;
-        if let Some(answer) = asked.answer {
+        let mut asked = shared.peers.ask_all(shared, query, first, operation).await;
+        if let Some(answer) = asked.answer.take() {
             return answer.map(Found::Answer);
         }
         let standing = standing(shared, query, first, &asked).await;

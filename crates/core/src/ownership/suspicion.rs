@@ -6,7 +6,7 @@
 //! | more than half of the executors still hold a stream to it | alive |
 //! | its address refuses connections, and at least half of the executors lost it | dead, at once |
 //! | its beacon stands still for `takeover_after` | dead |
-//! | all peers look dead, by silence alone: no executor says that it lost them | oneself is suspect first; dead after twice the time |
+//! | all peers look dead, by silence alone, without a word of executors | oneself is suspect first; dead after twice the time |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -101,13 +101,8 @@ impl Peer {
         held * 2 > all
     }
 
-    /// Whether executors have lost it as well.
-    fn lost(&self) -> bool {
-        !self.streams.is_empty() && !self.mostly_held()
-    }
-
     fn confirmed(&self) -> bool {
-        self.refused.is_some() && self.lost()
+        self.refused.is_some() && !self.streams.is_empty() && !self.mostly_held()
     }
 }
 
@@ -191,9 +186,9 @@ impl Suspicion {
     /// Whether all peers look dead, by silence and nothing else: then it may be oneself that is cut
     /// off.
     pub fn alone(&self) -> bool {
-        let silent = |peer: &Peer| {
-            !peer.lost() && !peer.mostly_held() && peer.silence >= self.options.takeover_after
-        };
+        // Where an executor has ever held a stream to it, there is a word beside the silence.
+        let silent =
+            |peer: &Peer| peer.streams.is_empty() && peer.silence >= self.options.takeover_after;
         !self.peers.is_empty() && self.peers.values().all(silent)
     }
 
