@@ -72,7 +72,12 @@ pub(crate) async fn ask(
         if here == Some(true) {
             return Ok(Found::Here);
         }
-        let mut asked = shared.peers.ask_all(shared, query, first, operation).await;
+        // Cancel safety: a question that is given up may still be answered, to nobody; whoever drives
+        // the query here answers the same.
+        let mut asked = tokio::select! {
+            asked = shared.peers.ask_all(shared, query, first, operation) => asked,
+            () = comes_here(shared, query) => return Ok(Found::Here),
+        };
         if let Some(answer) = asked.answer.take() {
             return answer.map(Found::Answer);
         }
@@ -90,6 +95,22 @@ pub(crate) async fn ask(
             _ = changes.changed() => {}
             () = tokio::time::sleep(LOOK_AGAIN) => {}
             () = shared.stop.cancelled() => return Err(leaving()),
+        }
+    }
+}
+
+/// Waits until the query is driven here. A peer that is frozen does not answer for seconds, and its
+/// queries may be this scheduler's by then.
+async fn comes_here(shared: &Shared, query: QueryId) {
+    let mut changes = shared.driver.newsroom.changes();
+    loop {
+        changes.borrow_and_update();
+        let here = shared
+            .driver
+            .with_record(&query, |record| !record.is_moved());
+        // The newsroom ends with the scheduler, and so does this.
+        if here == Some(true) || changes.changed().await.is_err() {
+            return;
         }
     }
 }

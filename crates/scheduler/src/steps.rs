@@ -108,15 +108,20 @@ async fn drain(
     journal: &SchedulerId,
     me: &SchedulerId,
 ) -> Result<Stepped, String> {
-    let journals = &journaling.journals;
-    let marked = journals.mark_drained(journal, me).await;
+    let marked = journaling.journals.mark_drained(journal, me).await;
     marked.map_err(|e| e.to_string())?;
-    // Nothing depends on these being gone; who meets them later passes over them.
-    if let Err(error) = journals.remove_segments(journal).await {
+    clear(shared, journaling, journal).await;
+    Ok(Stepped::Done)
+}
+
+/// Takes away what a drained journal held, and then its scheduler's beacon. Nothing depends on these being
+/// gone; who meets the beacon later does the same again, should this be cut short.
+pub(crate) async fn clear(shared: &Shared, journaling: &Journaling, journal: &SchedulerId) {
+    if let Err(error) = journaling.journals.remove_segments(journal).await {
         tracing::warn!(%journal, %error, "segments of a drained journal could not be removed");
+        return;
     }
     shared.membership.remove_beacon(journal).await;
-    Ok(Stepped::Done)
 }
 
 /// Journals that are not drained, and whose scheduler has no beacon or stood where this one stands:

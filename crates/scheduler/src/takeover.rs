@@ -295,12 +295,23 @@ impl Takeover {
         self.members();
         if found.drained {
             self.suspect.remove(&journal);
+            self.clear(journal);
         } else {
             let standing = found.book.standing().clone();
             self.sealed.insert(journal.clone(), found.book);
             self.tell_ownership(OwnershipEvent::Sealed { journal, standing });
         }
         self.shared.driver.newsroom.change();
+    }
+
+    /// Whoever drained the journal may have died before it took everything away.
+    fn clear(&self, journal: SchedulerId) {
+        let (shared, journaling) = (Arc::clone(&self.shared), self.journaling.clone());
+        self.shared
+            .tasks
+            .spawn(steps::until_stopped(Arc::clone(&shared), async move {
+                steps::clear(&shared, &journaling, &journal).await;
+            }));
     }
 
     // ---- adopting -------------------------------------------------------------------------------

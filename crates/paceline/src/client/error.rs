@@ -104,7 +104,12 @@ fn passes(class: ErrorClass) -> bool {
 /// Whether the words are those of a connection that ended, which have no class of their own: they are
 /// made on this side of it.
 fn broke(message: &str) -> bool {
-    let words = ["h2 protocol error", "transport error", "connection error"];
+    let words = [
+        "h2 protocol error",
+        "transport error",
+        "connection error",
+        "operation was canceled",
+    ];
     words.iter().any(|word| message.contains(word))
 }
 
