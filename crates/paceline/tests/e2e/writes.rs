@@ -542,4 +542,15 @@ async fn copies_are_read_back() {
         .run(&format!("{failing} stored as csv"))
         .await
         .unwrap_err();
+    // One task writes a single file, and nobody else comes later.
+    let single = out.join("g.csv");
+    let failing = format!(
+        "copy (select 1 / (o_orderkey - 7) from orders) to '{}' stored as csv",
+        single.display()
+    );
+    flight.run(&failing).await.unwrap_err();
+    until("what failed is gone", || async {
+        (!single.exists()).then_some(())
+    })
+    .await;
 }
