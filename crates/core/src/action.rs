@@ -58,6 +58,16 @@ pub enum Action {
         /// Why.
         error: QueryError,
     },
+    /// Let the executor know whose the query is: it obeyed an earlier owner when it attached, and
+    /// would tell that one how its attempts end.
+    AnnounceOwner {
+        /// The executor.
+        executor: ExecutorId,
+        /// The query.
+        query: QueryId,
+        /// The owner's epoch.
+        epoch: Epoch,
+    },
     /// Stop these attempts; what they may have left is of no use.
     CancelAttempts {
         /// The executor that runs them.

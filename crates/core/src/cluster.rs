@@ -53,6 +53,9 @@ impl Core {
             self.shared.out.end(executor, held.query, epoch);
         }
         self.with(held.query, |query, shared| {
+            if held.epoch < query.epoch {
+                shared.out.announce(executor, query.id, query.epoch);
+            }
             if held.epoch <= query.epoch {
                 query.take_back(executor, held, shared);
             }

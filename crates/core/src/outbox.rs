@@ -26,6 +26,7 @@ struct LaunchBatch {
 pub(crate) struct Outbox {
     news: Vec<Action>,
     wake: Option<Now>,
+    announced: BTreeMap<(QueryId, ExecutorId), Epoch>,
     cancelled: Batches,
     released: Batches,
     ended: BTreeMap<(QueryId, ExecutorId), Epoch>,
@@ -40,6 +41,10 @@ impl Outbox {
 
     pub(crate) fn wake_at(&mut self, at: Now) {
         self.wake = Some(at);
+    }
+
+    pub(crate) fn announce(&mut self, to: &ExecutorId, query: QueryId, epoch: Epoch) {
+        self.announced.insert((query, to.clone()), epoch);
     }
 
     pub(crate) fn cancel(
@@ -93,6 +98,13 @@ impl Outbox {
     pub(crate) fn take(&mut self) -> Vec<Action> {
         let mut actions = std::mem::take(&mut self.news);
         let ended = std::mem::take(&mut self.ended);
+        for ((query, executor), epoch) in std::mem::take(&mut self.announced) {
+            actions.push(Action::AnnounceOwner {
+                executor,
+                query,
+                epoch,
+            });
+        }
         for (key, (epoch, attempts)) in std::mem::take(&mut self.cancelled) {
             if !ended.contains_key(&key) {
                 let (query, executor) = key;

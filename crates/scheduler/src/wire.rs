@@ -10,6 +10,7 @@ use paceline_proto::{Malformed, OutputTable, cluster, failed_to_error, query_byt
 /// The message of an action that commands executors; none for one that does not.
 pub(crate) fn command(action: &Action) -> Option<Message> {
     match action {
+        Action::AnnounceOwner { query, epoch, .. } => Some(adoption(*query, *epoch, false)),
         Action::CancelAttempts {
             query,
             epoch,
@@ -36,6 +37,18 @@ pub(crate) fn command(action: &Action) -> Option<Message> {
         })),
         _ => None,
     }
+}
+
+/// Tells an executor whose a query is from now on. If it was planned afresh, what the executor holds of
+/// it goes.
+pub(crate) fn adoption(query: QueryId, epoch: Epoch, afresh: bool) -> Message {
+    Message::Adopt(cluster::Adopt {
+        queries: vec![cluster::Adoption {
+            query: query_bytes(query),
+            epoch: epoch.0,
+            afresh,
+        }],
+    })
 }
 
 fn attempt(attempt: &AttemptRef) -> cluster::AttemptRef {

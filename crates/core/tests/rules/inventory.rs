@@ -1,6 +1,6 @@
 //! What an attaching executor turns out to hold.
 
-use paceline_core::{Event, HeldQuery, KnownOutput, KnownStage, KnownTask};
+use paceline_core::{Action, Event, HeldQuery, KnownOutput, KnownStage, KnownTask};
 use paceline_model::{Attempt, Epoch, PartitionRange, StageId};
 
 use crate::bench::{
@@ -238,4 +238,25 @@ fn what_another_plan_left_is_not_taken_back() {
     );
     assert_eq!(released(&actions).len(), 2);
     assert_eq!(bench.done(0), 0);
+}
+
+#[test]
+fn who_still_obeys_the_former_owner_is_told_of_the_new_one() {
+    let mut bench = Bench::with_executors(0);
+    let stages = vec![known(0, &[None, None], 2)];
+    bench.tell(adopt(stages, Vec::new()));
+    // It would tell the end of its attempt to somebody who is no more.
+    let actions = bench.attach("a", 4, vec![held(&[], &[attempt(0, 0, 0)])]);
+    let told = Action::AnnounceOwner {
+        executor: executor("a"),
+        query: query(Q),
+        epoch: Epoch(1),
+    };
+    assert_eq!(actions.first(), Some(&told));
+    assert_eq!(bench.running(0), 2);
+    // Who has been told need not be told again.
+    let mut again = held(&[], &[attempt(0, 0, 0)]);
+    again.epoch = Epoch(1);
+    let actions = bench.attach("a", 4, vec![again]);
+    assert!(!actions.contains(&told), "{actions:?}");
 }

@@ -86,6 +86,11 @@ impl Executor {
         self.queries.get(&query)?.outputs.get(&what)
     }
 
+    /// The epoch in which it obeys somebody.
+    pub(crate) fn epoch(&self, query: QueryId) -> Option<Epoch> {
+        self.queries.get(&query).map(|share| share.epoch)
+    }
+
     /// Carries out the oldest command. Returns the reports that follow from it.
     pub(crate) fn obey(&mut self) -> Vec<Report> {
         let Some(command) = self.inbox.pop_front() else {
@@ -111,6 +116,10 @@ impl Executor {
                         share.running.insert(id, Run { launch, inputs });
                     }
                 }
+                Vec::new()
+            }
+            Action::AnnounceOwner { query, epoch, .. } => {
+                self.known_share(query, epoch);
                 Vec::new()
             }
             Action::CancelAttempts {
@@ -171,7 +180,11 @@ impl Executor {
 
     fn known_share(&mut self, query: QueryId, epoch: Epoch) -> Option<&mut Share> {
         let share = self.queries.get_mut(&query)?;
-        (epoch >= share.epoch).then_some(share)
+        if epoch < share.epoch {
+            return None;
+        }
+        share.epoch = epoch;
+        Some(share)
     }
 }
 

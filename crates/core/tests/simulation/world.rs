@@ -115,6 +115,7 @@ impl World {
     fn carry(&mut self, action: Action) {
         match action {
             Action::Launch { ref executor, .. }
+            | Action::AnnounceOwner { ref executor, .. }
             | Action::CancelAttempts { ref executor, .. }
             | Action::ReleaseOutputs { ref executor, .. }
             | Action::EndQuery { ref executor, .. } => {
@@ -181,8 +182,17 @@ impl World {
         };
         let again = executor.unacknowledged.clone();
         self.tell(event);
-        self.reports
-            .extend(again.into_iter().map(|report| (id.clone(), report)));
+        for report in again {
+            if self.obeys(id, report.id.query) {
+                self.reports.push((id.clone(), report));
+            }
+        }
+    }
+
+    /// Whether the executor takes the scheduler for the owner. If not, it tells it nothing.
+    fn obeys(&self, id: &ExecutorId, query: QueryId) -> bool {
+        let epoch = self.executors[id].epoch(query);
+        epoch.is_none_or(|epoch| epoch == self.clients[&query].epoch)
     }
 
     /// A command reaches its executor.
@@ -192,15 +202,38 @@ impl World {
             executor.inbox.clear();
             return;
         }
-        for report in executor.obey() {
+        let Some(query) = executor.inbox.front().and_then(commanded) else {
+            return;
+        };
+        let before = executor.epoch(query);
+        let reports = executor.obey();
+        let after = executor.epoch(query);
+        for report in reports {
             self.send(id, report);
+        }
+        if before.is_some() && before < after {
+            self.tell_new_owner(id, query);
+        }
+    }
+
+    /// A new owner is told everything: its predecessor may have been told it.
+    fn tell_new_owner(&mut self, id: &ExecutorId, query: QueryId) {
+        let executor = &self.executors[id];
+        let again = executor.unacknowledged.iter();
+        let again = again.filter(|report| report.id.query == query).cloned();
+        let again: Vec<_> = again.map(|report| (id.clone(), report)).collect();
+        self.reports.extend(again);
+        let mut held = executor.inventory().into_iter();
+        if let Some(held) = held.find(|held| held.query == query) {
+            let executor = id.clone();
+            self.tell(Event::Held { executor, held });
         }
     }
 
     fn send(&mut self, id: &ExecutorId, report: Report) {
         let executor = self.executors.get_mut(id).unwrap();
         executor.unacknowledged.push(report.clone());
-        if executor.attached {
+        if executor.attached && self.obeys(id, report.id.query) {
             self.reports.push((id.clone(), report));
         }
     }
@@ -387,7 +420,14 @@ impl World {
     }
 
     /// Another scheduler takes over with what the journal tells, the latest records perhaps missing.
+    /// Executors that are attached answer its question; if all schedulers died none may be.
     pub(crate) fn take_over(&mut self) {
+        if self.rng.one_in(3) {
+            for executor in self.executors.values_mut() {
+                executor.attached = false;
+                executor.inbox.clear();
+            }
+        }
         add(&mut self.past, self.core.counters());
         self.core = Core::new(self.options.clone());
         self.ledger.taken_over();
@@ -416,6 +456,12 @@ impl World {
                 .truncate(known - self.rng.below(known / 2 + 1));
             let (graph, epoch) = (Arc::clone(&client.graph), client.epoch);
             let stages = known_stages(&client.journal);
+            for id in &attached {
+                let shares = &mut self.executors.get_mut(id).unwrap().queries;
+                if let Some(share) = shares.get_mut(&query) {
+                    share.epoch = epoch;
+                }
+            }
             let held = attached.iter().flat_map(|id| {
                 let held = self.executors[id].inventory().into_iter();
                 held.filter(|held| held.query == query)
@@ -441,6 +487,18 @@ impl World {
         }
         let client = self.clients.get_mut(&query).unwrap();
         client.released = true;
+    }
+}
+
+/// The query that a command is about.
+fn commanded(command: &Action) -> Option<QueryId> {
+    match command {
+        Action::AnnounceOwner { query, .. }
+        | Action::Launch { query, .. }
+        | Action::CancelAttempts { query, .. }
+        | Action::ReleaseOutputs { query, .. }
+        | Action::EndQuery { query, .. } => Some(*query),
+        _ => None,
     }
 }
 

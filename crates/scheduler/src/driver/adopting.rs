@@ -7,7 +7,8 @@
 //! ```
 //!
 //! An executor that does not answer is not waited for: what it says later is compared like any
-//! inventory, and costs no more than work done twice.
+//! inventory, and costs no more than work done twice. One that attaches only after that, and still
+//! obeys the former owner, is told by the core.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use std::time::{Duration, Instant};
 
 use paceline_core::{AttemptState, Event, HeldQuery, KnownStage, Now};
 use paceline_model::{Epoch, ExecutorId, OutputId, QueryId, StageGraph};
-use paceline_proto::cluster::from_scheduler::Message;
-use paceline_proto::{cluster, query_bytes};
 
 use super::{Driver, State};
 use crate::record::QueryRecord;
+use crate::wire::adoption;
 use crate::written::Legacy;
 
 /// How long answers are waited for.
@@ -210,14 +210,4 @@ impl Driver {
             self.apply_locked(state, Event::Cancel { query });
         }
     }
-}
-
-fn adoption(query: QueryId, epoch: Epoch, afresh: bool) -> Message {
-    Message::Adopt(cluster::Adopt {
-        queries: vec![cluster::Adoption {
-            query: query_bytes(query),
-            epoch: epoch.0,
-            afresh,
-        }],
-    })
 }

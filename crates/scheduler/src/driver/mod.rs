@@ -207,7 +207,9 @@ impl Driver {
                     state.links.send(executor, message);
                 }
             }
-            Action::CancelAttempts { executor, .. } | Action::ReleaseOutputs { executor, .. } => {
+            Action::AnnounceOwner { executor, .. }
+            | Action::CancelAttempts { executor, .. }
+            | Action::ReleaseOutputs { executor, .. } => {
                 if let Some(message) = wire::command(&action) {
                     state.links.send(executor, message);
                 }
