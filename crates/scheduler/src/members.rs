@@ -57,9 +57,8 @@ impl Membership {
         }
     }
 
-    /// Makes oneself known and looks around.
-    pub(crate) async fn beat(&self) -> Result<(), paceline_store::StoreError> {
-        let begun = Instant::now();
+    /// Makes oneself known and looks around. `begun` is the time at which that began.
+    pub(crate) async fn beat(&self, begun: Instant) -> Result<(), paceline_store::StoreError> {
         let own = {
             let mut seen = self.seen.lock();
             seen.own.beat += 1;
@@ -71,9 +70,11 @@ impl Membership {
         Ok(())
     }
 
-    /// Whether others may hold this scheduler for gone: it was frozen, or the store was away.
-    pub(crate) fn may_be_missed(&self) -> bool {
-        self.seen.lock().beaten.elapsed() >= self.interval * OWN_MISSED_BEATS
+    /// Whether others may hold this scheduler for gone at that time: it was frozen, or the store was
+    /// away. The next beat that succeeds ends that.
+    pub(crate) fn may_be_missed(&self, at: Instant) -> bool {
+        let silence = at.saturating_duration_since(self.seen.lock().beaten);
+        silence >= self.interval * OWN_MISSED_BEATS
     }
 
     /// Looks around now.
@@ -169,7 +170,7 @@ impl Membership {
         self.gone_for_good(&former);
         let shared = Arc::clone(shared);
         shared.tasks.clone().spawn(async move {
-            if let Err(error) = shared.membership.beat().await {
+            if let Err(error) = shared.membership.beat(Instant::now()).await {
                 tracing::warn!(%error, "the new id is not known yet; the next beat says it again");
             }
             shared.membership.remove_beacon(&former).await;
@@ -232,7 +233,12 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         let looked = if shared.is_draining() {
             shared.membership.look().await
         } else {
-            shared.membership.beat().await
+            let begun = Instant::now();
+            // Once the beat is done, nothing else tells of the pause before it.
+            if shared.membership.may_be_missed(begun) {
+                shared.catalog.doubt();
+            }
+            shared.membership.beat(begun).await
         };
         if let Err(error) = looked {
             tracing::warn!(%error, "the state store does not answer; a beat is missed");

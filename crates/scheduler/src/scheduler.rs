@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use paceline_core::ownership::{Closed, SuspicionOptions};
@@ -105,7 +105,7 @@ impl Shared {
     /// The catalog to plan the next statement with. Whoever changed it while this scheduler was held
     /// for gone did not wait until it knew.
     pub(crate) async fn catalog(&self) -> Result<Catalog, QueryError> {
-        if self.membership.may_be_missed() {
+        if self.membership.may_be_missed(Instant::now()) {
             self.catalog.doubt();
         }
         self.catalog.current().await
@@ -175,7 +175,7 @@ impl Scheduler {
         // finds the beacon and tells.
         let own = beacon(&options, identity.id(), addresses.clone());
         let membership = Membership::new(Members::new(store.clone()), own, options.beat);
-        membership.beat().await?;
+        membership.beat(Instant::now()).await?;
         let shared = assemble(&options, registry, identity, (store, roomy), membership).await?;
         let scheduler = Scheduler {
             shared: Arc::clone(&shared),

@@ -245,8 +245,16 @@ async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
         journal.exists().then_some(())
     })
     .await;
+    let beacon = running.directory.path().join("state/members");
+    let beacon = beacon.join(id.as_str());
+    let before = std::fs::read(&beacon).unwrap();
     let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
     thawed.process().unwrap().thaw().unwrap();
+    // Even once it beats again, as if nothing had happened.
+    until("it beats again", || async {
+        (std::fs::read(&beacon).ok()? != before).then_some(())
+    })
+    .await;
     let mut flight = running.flight(0).await;
     let answer = flight.run("select n from meanwhile").await.unwrap();
     assert_eq!(answer.rows(), 1);
