@@ -22,6 +22,13 @@ async fn every_step_is_struck_and_every_answer_is_right() {
     plays(1, 8).await;
 }
 
+/// Schedulers that start in the middle of a takeover see the beacon of a dead one, and then that it is
+/// gone: they must not take that for its word that there is no such query.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_schedulers_start_again_in_the_middle_of_a_takeover() {
+    plays(100, 2).await;
+}
+
 #[test]
 fn a_seed_draws_the_same_rounds_and_eight_of_them_have_every_step() {
     for seed in 0..100 {
