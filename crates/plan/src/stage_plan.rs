@@ -16,6 +16,7 @@ use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::named_source::named_files;
 use crate::restrict::{Narrowed, restrict};
 use crate::scan_order::led_by_sorts;
+use crate::write_files::WriteFilesExec;
 
 /// The partitions of one exchange that a task will read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,18 @@ impl StagePlan {
         let mut needs = Vec::new();
         collect_needs(plan, &mut needs);
         needs
+    }
+
+    /// Returns when nothing will appear any more outside, in files, of what was executed of a plan
+    /// made by [`for_range`](Self::for_range). For when all its streams have ended or are dropped.
+    pub async fn come_to_rest(plan: &Arc<dyn ExecutionPlan>) {
+        let mut pending = vec![Arc::clone(plan)];
+        while let Some(plan) = pending.pop() {
+            if let Some(write) = plan.downcast_ref::<WriteFilesExec>() {
+                write.come_to_rest().await;
+            }
+            pending.extend(plan.children().into_iter().cloned());
+        }
     }
 }
 

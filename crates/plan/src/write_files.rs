@@ -24,6 +24,8 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::buffered::BufWriter;
 use paceline_model::OutputId;
+use tokio::io::AsyncWriteExt;
+use tokio_util::task::TaskTracker;
 
 use crate::encoder::{Encoder, FileFormat};
 use crate::write_names::{Names, place};
@@ -59,6 +61,8 @@ pub(crate) struct WriteFilesExec {
     write: FileWrite,
     /// The number of its first partition among those of the whole stage.
     first: u32,
+    /// Files that are about to appear, whatever becomes of those who wait for them.
+    appearing: TaskTracker,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -76,6 +80,7 @@ impl WriteFilesExec {
             input,
             write,
             first,
+            appearing: TaskTracker::new(),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -88,6 +93,13 @@ impl WriteFilesExec {
     /// The same over an input that begins so many partitions further on.
     pub(crate) fn restricted(&self, input: Arc<dyn ExecutionPlan>, further: u32) -> Self {
         WriteFilesExec::new(input, self.write.clone(), self.first + further)
+    }
+
+    /// Returns when no file will appear any more that a partition, ended or dropped, was about to
+    /// complete.
+    pub(crate) async fn come_to_rest(&self) {
+        self.appearing.close();
+        self.appearing.wait().await;
     }
 }
 
@@ -153,6 +165,7 @@ impl ExecutionPlan for WriteFilesExec {
             write: self.write.clone(),
             name: self.write.names.of(&id, number, &self.write.format),
             written: MetricBuilder::new(&self.metrics).counter("written_bytes", partition),
+            appearing: self.appearing.clone(),
             context,
         };
         let manifest = stream::once(file.fill(rows)).try_filter_map(|row| async move { Ok(row) });
@@ -172,6 +185,7 @@ struct OneFile {
     write: FileWrite,
     name: String,
     written: Count,
+    appearing: TaskTracker,
     context: Arc<TaskContext>,
 }
 
@@ -193,8 +207,12 @@ impl OneFile {
         let filled = self.encode(first, rows, &mut sink).await;
         let ended = match filled {
             Ok(count) => {
-                let shut = tokio::io::AsyncWriteExt::shutdown(&mut sink).await;
-                shut.map(|()| count).map_err(DataFusionError::IoError)
+                // Once that has begun, nobody can tell whether it happens: so it is seen through.
+                let shut = self.appearing.spawn(async move { sink.shutdown().await });
+                match shut.await {
+                    Ok(shut) => shut.map(|()| count).map_err(DataFusionError::IoError),
+                    Err(join) => Err(DataFusionError::ExecutionJoin(Box::new(join))),
+                }
             }
             Err(error) => {
                 // What was sent of it is nothing without its end.

@@ -216,6 +216,12 @@ impl QueryRecord {
         self.write.is_some() && !self.state.is_final()
     }
 
+    /// Whether it wrote files where others look, and failed: then none of them is to stay.
+    pub(crate) fn leaves_files_behind(&self) -> bool {
+        let failed = matches!(&*self.manifest.borrow(), ResultState::Failed(_));
+        failed && matches!(self.write, Some(WriteInto::Files { .. }))
+    }
+
     /// What the tasks of a write have come to instead of a list of files.
     pub(crate) fn settle_tasks_failed(&mut self, error: QueryError) {
         self.manifest.send_replace(ResultState::Failed(error));

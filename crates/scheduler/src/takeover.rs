@@ -28,6 +28,7 @@ use crate::conclusion::conclude_in_time;
 use crate::journaling::Journaling;
 use crate::scheduler::Shared;
 use crate::steps::{self, Stepped};
+use crate::writing::remove_leftovers;
 use crate::written;
 
 /// Something that bears on who owns what.
@@ -52,6 +53,11 @@ pub(crate) enum News {
     },
     /// A query that runs by itself came to its end.
     Ended {
+        /// The query.
+        query: QueryId,
+    },
+    /// An attempt of a query that wrote where others look, and failed, has stopped.
+    Leftovers {
         /// The query.
         query: QueryId,
     },
@@ -183,6 +189,13 @@ impl Takeover {
                 self.shared
                     .tasks
                     .spawn(steps::until_stopped(shared, concluding));
+            }
+            News::Leftovers { query } => {
+                let shared = Arc::clone(&self.shared);
+                let removing = remove_leftovers(Arc::clone(&shared), query);
+                self.shared
+                    .tasks
+                    .spawn(steps::until_stopped(shared, removing));
             }
             News::Doubt => self.doubt(),
             News::Trust => self.doubting = false,

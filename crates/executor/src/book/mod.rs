@@ -336,20 +336,21 @@ impl Book {
             state,
             holds_output,
         } = completion;
-        let current = self.held.complete(&id, serial);
-        let cancelled = matches!(state, cluster::task_state::State::Cancelled(_));
-        let superseded = !current && self.held.knows(id.query);
-        // Of an ended query only the confirmation is still of interest; of an attempt that another
-        // one of the same name replaced, nothing is.
-        if superseded || (!current && !cancelled) {
+        if !self.held.complete(&id, serial) {
+            // Of an attempt that another one of the same name replaced, nothing is of interest; of an
+            // ended query, that the attempt has stopped, in whichever way.
+            if !self.held.knows(id.query) && self.ended.epoch(id.query).is_some() {
+                let stopped = cluster::task_state::State::Cancelled(cluster::Cancelled {});
+                self.put(id.query, task_state(id, stopped));
+            }
             return false;
         }
         let state = task_state(id, state);
-        if holds_output && current {
+        if holds_output {
             self.held.keep_finished(id, &state);
         }
         self.put(id.query, state);
-        current
+        true
     }
 
     /// Tells a query's owner a state, as soon as it is attached.

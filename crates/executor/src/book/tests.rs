@@ -158,17 +158,24 @@ fn the_end_of_an_ended_querys_attempt_is_confirmed() {
     let mut book = Book::default();
     let a = attach(&mut book, "a");
     book.admit(a, query(), Epoch(1)).unwrap();
-    let serial = begin(&mut book, id(0));
+    let (stopped, done) = (begin(&mut book, id(0)), begin(&mut book, id(1)));
     book.end(a, query(), Epoch(1), Instant::now()).unwrap();
     book.complete(Completion {
         id: id(0),
-        serial,
+        serial: stopped,
         state: cluster::task_state::State::Cancelled(cluster::Cancelled {}),
         holds_output: false,
     });
+    // It came to its end just before it was to stop: what it left is dropped.
+    assert!(!complete(&mut book, id(1), done, true));
     let states = book.outgoing(a, false);
-    assert_eq!(states.len(), 1);
-    assert_eq!(states[0].epoch, 1);
+    assert_eq!(states.len(), 2);
+    for state in &states {
+        assert_eq!(state.epoch, 1);
+        let state = state.state.as_ref();
+        let cancelled = cluster::task_state::State::Cancelled(cluster::Cancelled {});
+        assert_eq!(state, Some(&cancelled));
+    }
     assert!(book.is_quiet(), "nobody depends on it");
 }
 

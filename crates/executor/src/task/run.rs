@@ -44,7 +44,10 @@ pub(super) async fn run(node: &Arc<Node>, work: &Work) -> Result<Outcome, Stop> 
     let output = TaskOutput::open(&means.store, work.id, schema, partitions, inline_limit)?;
     let output = Arc::new(output);
     let sections = sections(&plan, &stage.sink, work, &context, &output)?;
-    run_all(sections, &work.cancel).await?;
+    let ran = run_all(sections, &work.cancel).await;
+    // Who is told that it has ended may rely on it.
+    StagePlan::come_to_rest(&plan).await;
+    ran?;
     let output = Arc::into_inner(output).ok_or_else(still_shared)?;
     // Cancel safety: a `finish` that is dropped leaves nothing, as a dropped writer does.
     let left = tokio::select! {

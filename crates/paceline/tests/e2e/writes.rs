@@ -457,6 +457,8 @@ async fn files_that_nobody_needs_are_swept_up() {
         std::fs::write(file.with_file_name("9-9-9-9.parquet"), b"late").unwrap();
     }
     nothing_else_is_stored(&running).await;
+    // As once the outcomes have had their time: the log alone knows of the table then.
+    std::fs::remove_dir_all(running.directory.path().join("state/queries")).unwrap();
     flight.run("drop table goes").await.unwrap();
     until("the dropped table's files are gone", || async {
         (stored_and_named(&running).0.len() == 1).then_some(())
@@ -542,7 +544,14 @@ async fn copies_are_read_back() {
         .run(&format!("{failing} stored as csv"))
         .await
         .unwrap_err();
-    // One task writes a single file, and nobody else comes later.
+    // Other tasks than the one that failed write as well, and stop when they hear of it.
+    let http = running.http(0);
+    until("nothing runs, and what failed is gone", || async {
+        let status = http.status().await.unwrap();
+        let idle = status.executors.iter().all(|e| e.slots_used == 0);
+        (idle && files_below(&out.join("f")).is_empty()).then_some(())
+    })
+    .await;
     let single = out.join("g.csv");
     let failing = format!(
         "copy (select 1 / (o_orderkey - 7) from orders) to '{}' stored as csv",

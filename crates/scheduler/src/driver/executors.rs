@@ -143,6 +143,10 @@ impl Driver {
             state.links.forget_plan(executor, id.query, id.stage);
         }
         if let Some(record) = state.shelf.get_mut(&id.query) {
+            if record.leaves_files_behind() && !matches!(report.state, AttemptState::Running { .. })
+            {
+                self.newsroom.tell(News::Leftovers { query: id.query });
+            }
             if let Some(bytes) = report.inline_result {
                 record.keep_inline(id.task, id.attempt, bytes);
             }

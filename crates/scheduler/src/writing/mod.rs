@@ -19,7 +19,7 @@ mod told;
 mod wire;
 
 pub(crate) use decide::{decide, finish};
-pub(crate) use leftovers::sweep_leftovers;
+pub(crate) use leftovers::{remove_leftovers, sweep_leftovers};
 pub(crate) use place::data_location;
 pub(crate) use target::{existing, managed, managed_of};
 pub(crate) use told::note_write;
