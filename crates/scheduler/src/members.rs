@@ -20,6 +20,11 @@ use crate::watching::watch_peers;
 /// Beats after which a scheduler whose beacon stands still is held for gone.
 const MISSED_BEATS: u32 = 3;
 
+/// How often beacons are looked at in the time of one beat. A beat is seen up to one look after it was
+/// done, and its absence is counted from there; that is how much longer than `takeover_after` a frozen
+/// scheduler may go unnoticed.
+const LOOKS_PER_BEAT: u32 = 2;
+
 /// Beats after which a scheduler that did none takes into account that others may hold it for gone. They
 /// wait longer, and began to wait later.
 const OWN_MISSED_BEATS: u32 = 2;
@@ -225,20 +230,15 @@ impl Membership {
 
 /// Beats for as long as it is polled.
 pub(crate) async fn keep_beating(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(shared.membership.interval);
+    let mut ticks = tokio::time::interval(shared.membership.interval / LOOKS_PER_BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for look in (0..LOOKS_PER_BEAT).cycle() {
         ticks.tick().await;
         // Who leaves is not to be found any more.
-        let looked = if shared.is_draining() {
+        let looked = if look > 0 || shared.is_draining() {
             shared.membership.look().await
         } else {
-            let begun = Instant::now();
-            // Once the beat is done, nothing else tells of the pause before it.
-            if shared.membership.may_be_missed(begun) {
-                shared.catalog.doubt();
-            }
-            shared.membership.beat(begun).await
+            beat(&shared).await
         };
         if let Err(error) = looked {
             tracing::warn!(%error, "the state store does not answer; a beat is missed");
@@ -254,6 +254,15 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         watch_peers(&shared);
         tell_the_unaware(&shared);
     }
+}
+
+async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {
+    let begun = Instant::now();
+    // Once the beat is done, nothing else tells of the pause before it.
+    if shared.membership.may_be_missed(begun) {
+        shared.catalog.doubt();
+    }
+    shared.membership.beat(begun).await
 }
 
 /// Tells schedulers that were taken over and live. One that drives nothing would not find out, and

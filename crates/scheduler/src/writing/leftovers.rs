@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use paceline_core::ownership::rank;
-use paceline_model::{QueryError, QueryId, QueryState, TableId};
+use paceline_model::{QueryError, QueryId, TableId};
 use paceline_plan::{Folder, WriteInto};
 use paceline_store::{CatalogSnapshot, DataFile, Relation};
 use url::Url;
@@ -47,6 +47,16 @@ pub(super) async fn remove(
         Err(error) => {
             tracing::warn!(%query, %error, "files that do not count could not be removed yet");
         }
+    }
+}
+
+/// Removes what an attempt had written where others look by the time it heard that its query failed.
+pub(crate) async fn remove_leftovers(shared: Arc<Shared>, query: QueryId) {
+    let into = shared
+        .driver
+        .with_record(&query, |record| record.write.clone());
+    if let Some(into) = into.flatten() {
+        remove(&shared, &into, query, &[], true).await;
     }
 }
 
@@ -108,6 +118,9 @@ impl Sweep {
         query: QueryId,
     ) -> Result<(), QueryError> {
         let known = shared.catalog.known();
+        if known.was_dropped(table) && !self.has_been_dropped_for(table, shared.dropped_ttl) {
+            return Ok(());
+        }
         let named = named_by(&known, table, query);
         let since = self.ended.get(&query);
         if named.is_some() && since.is_some_and(|since| since.elapsed() > WATCHED) {
@@ -115,6 +128,7 @@ impl Sweep {
         }
         let keep = match named {
             Some(keep) if !keep.is_empty() => keep,
+            _ if known.was_dropped(table) => BTreeSet::new(),
             _ => match self.of_ended(shared, table, query).await? {
                 Some(keep) => keep,
                 None => return Ok(()),
@@ -135,23 +149,25 @@ impl Sweep {
         query: QueryId,
     ) -> Result<Option<BTreeSet<String>>, QueryError> {
         let claims = &shared.journaling.claims;
-        let Some(ending) = claims.outcome(query).await.map_err(|e| away(&e))? else {
+        let outcome = claims.outcome(query).await.map_err(|e| away(&e))?;
+        if outcome.is_none() {
             return Ok(None);
-        };
+        }
         // The entry came before the outcome: what is read now has it.
         let current = shared.catalog.snapshot().await?;
-        if let Some(keep) = named_by(&current, table, query) {
-            self.dropped.remove(&table);
-            return Ok(Some(keep));
-        }
-        if ending.state == QueryState::Finished {
-            // It may be read by queries that were planned before the table was dropped.
-            let since = *self.dropped.entry(table).or_insert_with(Instant::now);
-            if since.elapsed() < shared.dropped_ttl {
-                return Ok(None);
-            }
-        }
-        Ok(Some(BTreeSet::new()))
+        Ok(match named_by(&current, table, query) {
+            Some(keep) => Some(keep),
+            // The next look knows that, and since when.
+            None if current.was_dropped(table) => None,
+            None => Some(BTreeSet::new()),
+        })
+    }
+
+    /// Whether it is so long since a table was first seen to be dropped. Its files may be read by
+    /// queries that were planned before.
+    fn has_been_dropped_for(&mut self, table: TableId, ttl: Duration) -> bool {
+        let since = self.dropped.entry(table).or_insert_with(Instant::now);
+        since.elapsed() >= ttl
     }
 }
 

@@ -1,9 +1,9 @@
 //! The catalog as of one version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use paceline_model::CatalogVersion;
+use paceline_model::{CatalogVersion, TableId};
 
 use super::{CatalogChange, ExternalTable, StoredTable, View};
 
@@ -54,6 +54,9 @@ impl Schema {
 pub struct CatalogSnapshot {
     version: CatalogVersion,
     schemas: Arc<BTreeMap<String, Arc<Schema>>>,
+    /// Managed tables that were there once and never will be again. Their files outlive all other
+    /// records of them.
+    dropped: Arc<BTreeSet<TableId>>,
 }
 
 impl Default for CatalogSnapshot {
@@ -62,6 +65,7 @@ impl Default for CatalogSnapshot {
         CatalogSnapshot {
             version: CatalogVersion::default(),
             schemas: Arc::new(schemas),
+            dropped: Arc::default(),
         }
     }
 }
@@ -87,6 +91,11 @@ impl CatalogSnapshot {
         self.schema(schema)?.relation(name)
     }
 
+    /// Whether a managed table was there in an earlier version, and is in none from this one on.
+    pub fn was_dropped(&self, table: TableId) -> bool {
+        self.dropped.contains(&table)
+    }
+
     /// The next version. Pure: every process that folds the same log has the same catalog.
     ///
     /// Total, because each change was resolved against the version right before it; a change to
@@ -94,17 +103,20 @@ impl CatalogSnapshot {
     #[must_use]
     pub(crate) fn apply(&self, change: Option<&CatalogChange>) -> Self {
         let mut schemas = BTreeMap::clone(&self.schemas);
+        let mut displaced = Vec::new();
         match change {
             None | Some(CatalogChange::Abandon { .. }) => {}
             Some(CatalogChange::CreateSchema { name }) => {
                 schemas.entry(name.clone()).or_default();
             }
             Some(CatalogChange::DropSchema { name }) => {
-                schemas.remove(name);
+                let schema = schemas.remove(name);
+                displaced.extend(schema.iter().flat_map(|s| s.relations.values().cloned()));
             }
             Some(CatalogChange::CreateExternalTable { table }) => {
                 let relation = Relation::ExternalTable(Arc::new(table.clone()));
-                relations(&mut schemas, &table.schema).insert(table.name.clone(), relation);
+                let relations = relations(&mut schemas, &table.schema);
+                displaced.extend(relations.insert(table.name.clone(), relation));
             }
             Some(CatalogChange::CreateTable {
                 table,
@@ -114,7 +126,7 @@ impl CatalogSnapshot {
                 let name = table.name.clone();
                 let schema = relations(&mut schemas, &table.schema);
                 let table = StoredTable::new(table.clone(), *query, files);
-                schema.insert(name, Relation::Table(Arc::new(table)));
+                displaced.extend(schema.insert(name, Relation::Table(Arc::new(table))));
             }
             Some(CatalogChange::Append {
                 query,
@@ -133,20 +145,35 @@ impl CatalogSnapshot {
             }
             Some(CatalogChange::CreateView { view }) => {
                 let relation = Relation::View(Arc::new(view.clone()));
-                relations(&mut schemas, &view.schema).insert(view.name.clone(), relation);
+                let relations = relations(&mut schemas, &view.schema);
+                displaced.extend(relations.insert(view.name.clone(), relation));
             }
             Some(
                 CatalogChange::DropTable { schema, name }
                 | CatalogChange::DropView { schema, name },
             ) => {
-                relations(&mut schemas, schema).remove(name);
+                displaced.extend(relations(&mut schemas, schema).remove(name));
             }
         }
         CatalogSnapshot {
             version: self.version.next(),
             schemas: Arc::new(schemas),
+            dropped: with_tables(&self.dropped, &displaced),
         }
     }
+}
+
+/// The set, and the managed tables among some relations.
+fn with_tables(known: &Arc<BTreeSet<TableId>>, more: &[Relation]) -> Arc<BTreeSet<TableId>> {
+    let ids = more.iter().filter_map(|relation| match relation {
+        Relation::Table(stored) => Some(stored.table.id),
+        Relation::ExternalTable(_) | Relation::View(_) => None,
+    });
+    let ids: Vec<TableId> = ids.collect();
+    if ids.is_empty() {
+        return Arc::clone(known);
+    }
+    Arc::new(known.iter().copied().chain(ids).collect())
 }
 
 fn relations<'a>(

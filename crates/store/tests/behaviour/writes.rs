@@ -168,8 +168,37 @@ pub(crate) async fn rows_go_into_the_table_they_were_meant_for(room: &Room) {
         name: "t".to_string(),
         missing: OnMissing::Refuse,
     };
+    let gone = |id: u8| log.current().was_dropped(table(id).id);
+    assert!(gone(1), "it was replaced");
+    assert!(!gone(4) && !gone(2), "one is there, one never was");
     log.append(&drop, &me).await.unwrap();
     assert!(log.current().relation(DEFAULT_SCHEMA, "t").is_none());
+    assert!(gone(4));
+    let schema = "s".to_string();
+    let create_schema = CatalogStatement::CreateSchema {
+        name: schema.clone(),
+        existing: OnExisting::Refuse,
+    };
+    log.append(&create_schema, &me).await.unwrap();
+    let mut inside = table(6);
+    inside.schema.clone_from(&schema);
+    let inside = WriteTarget::Create {
+        table: inside,
+        existing: OnExisting::Refuse,
+    };
+    log.commit(query(6), &inside, &[], since, &me)
+        .await
+        .unwrap();
+    assert!(!gone(6));
+    let drop_schema = CatalogStatement::DropSchema {
+        name: schema,
+        missing: OnMissing::Refuse,
+        cascade: true,
+    };
+    log.append(&drop_schema, &me).await.unwrap();
+    assert!(gone(6), "it went with its schema");
+    let other = CatalogLog::open(room.open()).await.unwrap();
+    assert_eq!(other.current(), log.current(), "who starts later knows too");
 }
 
 #[tokio::test]
