@@ -8,8 +8,8 @@ use paceline_plan::{
     schema_to_ipc,
 };
 use paceline_store::{
-    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DataFile, Decided, ExternalTable,
-    OnMissing, Relation, TableFormat, View, WriteTarget,
+    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ChangeName, DataFile, Decided,
+    ExternalTable, OnMissing, Relation, TableFormat, View, WriteTarget,
 };
 use tokio::sync::{Mutex, watch};
 
@@ -84,17 +84,17 @@ impl Catalogs {
         )
     }
 
-    /// Carries out a change, and returns the version that shows it; it is ready here.
+    /// Carries out a change, once if it has a name, and returns a version that shows it; it is ready
+    /// here.
     pub(crate) async fn change(
         &self,
         change: Change,
         by: &SchedulerId,
+        name: Option<&ChangeName>,
     ) -> Result<CatalogVersion, QueryError> {
-        let version = self
-            .log
-            .append(&statement(change)?, by)
-            .await
-            .map_err(error)?;
+        let statement = statement(change)?;
+        let appended = self.log.append_once(&statement, by, name).await;
+        let version = appended.map_err(error)?;
         self.catch_up().await?;
         Ok(version)
     }

@@ -42,6 +42,7 @@ impl Service {
                 Err(error) if error.class == ErrorClass::NotFound => {}
                 Err(error) => return Err(error),
             }
+            shared.catalog.check_name(query, &statement.sql)?;
         }
         let durable = Durable {
             query,

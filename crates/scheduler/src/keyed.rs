@@ -12,9 +12,11 @@ use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
+use paceline_store::ChangeName;
 use sha2::{Digest, Sha256};
 use uuid::Builder;
 
+use crate::catalog::Catalogs;
 use crate::finding::{self, Found};
 use crate::handover;
 use crate::record::QueryRecord;
@@ -35,6 +37,35 @@ pub(crate) struct Durable {
     pub(crate) timeout: Option<Duration>,
     /// Whether it runs by itself, and how long its result is kept then.
     pub(crate) kept: Option<Duration>,
+}
+
+impl Durable {
+    /// What a change of the catalog is known by, if its client gave it a name.
+    pub(crate) fn change_name(&self, sql: &str) -> Option<ChangeName> {
+        self.key.is_some().then(|| ChangeName {
+            query: self.query,
+            statement: digest(sql),
+        })
+    }
+}
+
+/// What tells a statement from others.
+fn digest(sql: &str) -> String {
+    let digest = Sha256::digest(sql);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Catalogs {
+    /// Sees to it that a name which was given to a change is given to no other statement.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(crate) fn check_name(&self, query: QueryId, sql: &str) -> Result<(), QueryError> {
+        match self.known().carried_out(query) {
+            Some(statement) if statement != digest(sql) => Err(other_statement()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The query that a name stands for.
@@ -72,6 +103,7 @@ impl Service {
         if self.shared.driver.has_ended(query) {
             return Err(gone());
         }
+        self.shared.catalog.check_name(query, &request.sql)?;
         let key = Some(key.to_string());
         let durable = Durable {
             query,

@@ -565,7 +565,7 @@ async fn make_tables(shared: &Shared, options: &SchedulerOptions) -> Result<(), 
         };
         let version = shared
             .catalog
-            .change(change, &shared.driver.me())
+            .change(change, &shared.driver.me(), None)
             .await
             .map_err(failed)?;
         shared.peers.tell_of_catalog(shared, version).await;

@@ -19,6 +19,7 @@ use paceline_plan::{Change, Planned, SessionSettings};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
+use paceline_store::ChangeName;
 use uuid::Uuid;
 
 use crate::finding::{self, Found};
@@ -132,7 +133,9 @@ impl Service {
                 Ok(submitted(query, schema, ticket, None))
             }
             Planned::Change(change) => {
-                self.change(change).await?;
+                let name = durable.as_ref().and_then(|d| d.change_name(&request.sql));
+                self.change(change, name).await?;
+                self.shared.catalog.check_name(query, &request.sql)?;
                 let schema: SchemaRef = Arc::new(Schema::empty());
                 let mut answered = record(&schema, None).answered(vec![], Instant::now());
                 let ticket = ticket(None);
@@ -145,10 +148,12 @@ impl Service {
         }
     }
 
-    /// Changes the catalog, here and at every live peer, before the client is told.
-    async fn change(&self, change: Change) -> Result<(), QueryError> {
-        let shared = &self.shared;
-        let version = shared.catalog.change(change, &shared.driver.me()).await?;
+    /// Changes the catalog, here and at every live peer, before the client is told. Under a name of its
+    /// client's that happens once, whichever schedulers are asked.
+    async fn change(&self, change: Change, name: Option<ChangeName>) -> Result<(), QueryError> {
+        let (shared, name) = (&self.shared, name.as_ref());
+        let me = shared.driver.me();
+        let version = shared.catalog.change(change, &me, name).await?;
         shared.peers.tell_of_catalog(shared, version).await;
         Ok(())
     }

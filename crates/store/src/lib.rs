@@ -54,9 +54,9 @@ mod scrub;
 mod state;
 
 pub use catalog::{
-    CatalogChange, CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DEFAULT_SCHEMA,
-    DataFile, Decided, ExternalTable, ManagedTable, OnExisting, OnMissing, Relation, Schema,
-    StoredTable, TableFormat, View, WriteTarget, Written,
+    CatalogChange, CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ChangeName,
+    DEFAULT_SCHEMA, DataFile, Decided, ExternalTable, ManagedTable, OnExisting, OnMissing,
+    Relation, Schema, StoredTable, TableFormat, View, WriteTarget, Written,
 };
 pub use cluster::{ClusterError, ClusterIdentity};
 pub use create::Created;

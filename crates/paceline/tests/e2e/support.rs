@@ -69,6 +69,28 @@ impl Running {
         Http::new(&self.cluster.schedulers()[scheduler].announced().http)
     }
 
+    /// Sends a statement to `POST /v1/sql` of a scheduler under an `Idempotency-Key`: the status and
+    /// the body, as JSON, unless the connection fails.
+    pub(crate) fn post_named(
+        &self,
+        scheduler: usize,
+        key: &str,
+        sql: String,
+    ) -> impl Future<Output = Result<(reqwest::StatusCode, String), reqwest::Error>> + Send + use<>
+    {
+        let address = &self.cluster.schedulers()[scheduler].announced().http;
+        let request = reqwest::Client::new()
+            .post(format!("http://{address}/v1/sql"))
+            .header("content-type", "text/plain")
+            .header("accept", "application/json")
+            .header("idempotency-key", key)
+            .body(sql);
+        async move {
+            let answer = request.send().await?;
+            Ok((answer.status(), answer.text().await?))
+        }
+    }
+
     /// Starts a statement on a task of its own, and waits until the report of its query fulfils
     /// `reached`. The answer comes from the returned task.
     pub(crate) async fn start_until(

@@ -43,6 +43,36 @@ async fn what_one_scheduler_changes_the_other_knows_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_with_a_name_is_made_once_wherever_it_is_sent() {
+    let running = Running::start().await;
+    let send = async |scheduler, key, sql: &str| {
+        let sent = running.post_named(scheduler, key, sql.to_string()).await;
+        sent.unwrap()
+    };
+    let create = "create view v as select 1 as n";
+    for scheduler in [0, 1, 1, 0] {
+        let (status, body) = send(scheduler, "create", create).await;
+        assert!(status.is_success(), "{status}: {body}");
+    }
+    let (status, body) = send(1, "another", create).await;
+    assert!(
+        status.is_client_error() && body.contains("exists"),
+        "{body}"
+    );
+    for other in ["drop view v", "select 1", "create table t as select 1 as n"] {
+        let (status, body) = send(1, "create", other).await;
+        assert_eq!(status, reqwest::StatusCode::CONFLICT, "{body}");
+    }
+    // A repeat does nothing any more, whatever has become of what the first one did.
+    let drop = "drop view if exists nothing";
+    assert!(send(0, "drop", drop).await.0.is_success());
+    let later = "create view nothing as select 2 as n";
+    running.flight(0).await.run(later).await.unwrap();
+    assert!(send(1, "drop", drop).await.0.is_success());
+    assert_eq!(count(&running, 1, "nothing").await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_of_every_format_and_of_the_configuration() {
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).display().to_string();

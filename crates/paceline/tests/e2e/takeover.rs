@@ -443,31 +443,10 @@ async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     let mut running = Running::with_tpch().await;
-    let client = reqwest::Client::new();
-    let post = |scheduler: usize, address: String, sql: &'static str| {
-        let client = client.clone();
-        async move {
-            let sent = client
-                .post(format!("http://{address}/v1/sql"))
-                .header("content-type", "text/plain")
-                .header("accept", "application/json")
-                .header("idempotency-key", "the one and only")
-                .body(sql)
-                .send()
-                .await;
-            match sent {
-                Ok(answer) => Ok((answer.status(), answer.text().await.unwrap_or_default())),
-                Err(error) => Err(format!("scheduler {scheduler}: {error}")),
-            }
-        }
+    let post = |running: &Running, scheduler: usize, sql: &str| {
+        running.post_named(scheduler, "the one and only", sql.to_string())
     };
-    let address = |running: &Running, scheduler: usize| {
-        running.cluster.schedulers()[scheduler]
-            .announced()
-            .http
-            .clone()
-    };
-    let first = tokio::spawn(post(0, address(&running, 0), SLOW));
+    let first = tokio::spawn(post(&running, 0, SLOW));
     let http = running.http(0);
     let query = until("it runs", || async {
         let list = http.queries(&Default::default()).await.unwrap();
@@ -478,12 +457,12 @@ async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     .await;
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
     assert!(first.await.unwrap().is_err(), "its scheduler is gone");
-    let (status, text) = post(1, address(&running, 1), SLOW).await.unwrap();
+    let (status, text) = post(&running, 1, SLOW).await.unwrap();
     assert!(status.is_success(), "{text}");
     let report = running.http(1).query(query).await.unwrap();
     assert_eq!(report.epoch.0, 1, "the same query: {report:?}");
-    let (status, again) = post(1, address(&running, 1), SLOW).await.unwrap();
+    let (status, again) = post(&running, 1, SLOW).await.unwrap();
     assert!(status.is_success() && again == text, "{again}");
-    let (status, text) = post(1, address(&running, 1), "select 1").await.unwrap();
+    let (status, text) = post(&running, 1, "select 1").await.unwrap();
     assert!(status.is_client_error(), "{status} {text}");
 }

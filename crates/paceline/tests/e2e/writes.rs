@@ -346,27 +346,17 @@ async fn an_executor_killed_while_it_writes_costs_no_row_and_leaves_no_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_with_a_name_takes_effect_once_wherever_it_is_sent() {
     let (running, reference) = with_table().await;
-    let client = reqwest::Client::new();
-    let send = |scheduler: usize, sql: String| {
-        let address = &running.cluster.schedulers()[scheduler].announced().http;
-        let request = client
-            .post(format!("http://{address}/v1/sql"))
-            .header("accept", "application/json")
-            .header("idempotency-key", "tonight")
-            .body(sql);
-        async move {
-            let answer = request.send().await.unwrap();
-            (answer.status(), answer.text().await.unwrap())
-        }
-    };
+    let send = |scheduler: usize, sql: String| running.post_named(scheduler, "tonight", sql);
     let (one, other) = tokio::join!(send(0, insert()), send(1, insert()));
     let later = send(1, insert()).await;
-    for (status, body) in [&one, &other, &later] {
+    for answer in [&one, &other, &later] {
+        let (status, body) = answer.as_ref().unwrap();
         assert!(status.is_success(), "{status}: {body}");
-        assert_eq!(body, &one.1);
+        assert_eq!(body, &one.as_ref().unwrap().1);
         assert!(body.contains("count"), "{body}");
     }
-    let (status, body) = send(0, "insert into written select * from written".into()).await;
+    let others = send(0, "insert into written select * from written".into()).await;
+    let (status, body) = others.unwrap();
     assert_eq!(status, reqwest::StatusCode::CONFLICT, "{body}");
     let appended = changes(&running)
         .into_iter()

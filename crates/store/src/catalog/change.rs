@@ -95,6 +95,15 @@ impl CatalogChange {
     ];
 }
 
+/// The name that a client gave a change, so that it happens once however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeName {
+    /// The query that the name stands for.
+    pub query: QueryId,
+    /// What tells its statement from another one: a digest.
+    pub statement: String,
+}
+
 /// How the files of a table are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

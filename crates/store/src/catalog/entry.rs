@@ -2,6 +2,8 @@
 //!
 //! `{"v":1,"made_by":"…","change":{"kind":"create_schema",…}}`
 //!
+//! A change that a client gave a name says so: `"name":{"query":"…","statement":"…"}`.
+//!
 //! A reader passes over fields that it does not know. A kind that it does not know is an error,
 //! unless the writer marked the entry `"ignorable": true`: then it only counts as a version.
 
@@ -10,7 +12,7 @@ use paceline_model::SchedulerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::CatalogChange;
+use super::{CatalogChange, ChangeName};
 use crate::{Key, StateStore, StoreError, record};
 
 const RECORD_VERSION: u32 = 1;
@@ -19,6 +21,8 @@ const RECORD_VERSION: u32 = 1;
 struct Written<'a> {
     v: u32,
     made_by: &'a SchedulerId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a ChangeName>,
     change: &'a CatalogChange,
 }
 
@@ -26,35 +30,51 @@ struct Written<'a> {
 struct Read {
     #[serde(default)]
     ignorable: bool,
+    #[serde(default)]
+    name: Option<ChangeName>,
     change: Value,
 }
 
-pub(super) fn encode(change: &CatalogChange, made_by: &SchedulerId) -> Bytes {
+/// What an entry says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// None if it is of a kind that may be ignored.
+    pub(crate) change: Option<CatalogChange>,
+    /// The name that a client gave the change.
+    pub(crate) name: Option<ChangeName>,
+}
+
+pub(super) fn encode(
+    change: &CatalogChange,
+    made_by: &SchedulerId,
+    name: Option<&ChangeName>,
+) -> Bytes {
     record::encode(&Written {
         v: RECORD_VERSION,
         made_by,
+        name,
         change,
     })
 }
 
-/// The change in an entry; `None` if it is of a kind that may be ignored.
-pub(super) fn decode(
-    store: &StateStore,
-    key: &Key,
-    payload: &[u8],
-) -> Result<Option<CatalogChange>, StoreError> {
+pub(super) fn decode(store: &StateStore, key: &Key, payload: &[u8]) -> Result<Entry, StoreError> {
     let entry: Read = record::decode(store, key, payload, RECORD_VERSION)?;
     let kind = entry.change.get("kind").and_then(Value::as_str);
     let kind = kind.ok_or_else(|| store.corrupt(key, "its change has no kind".to_string()))?;
     if !CatalogChange::KINDS.contains(&kind) {
         if entry.ignorable {
-            return Ok(None);
+            return Ok(Entry {
+                change: None,
+                name: entry.name,
+            });
         }
         return Err(store.newer(key, format!("a catalog change of kind '{kind}'")));
     }
-    serde_json::from_value(entry.change)
-        .map(Some)
-        .map_err(|e| store.corrupt(key, e.to_string()))
+    let change = serde_json::from_value(entry.change);
+    Ok(Entry {
+        change: Some(change.map_err(|e| store.corrupt(key, e.to_string()))?),
+        name: entry.name,
+    })
 }
 
 #[cfg(test)]
@@ -76,8 +96,12 @@ mod tests {
         )
     }
 
-    fn read(text: &str) -> Result<Option<CatalogChange>, StoreError> {
+    fn read_entry(text: &str) -> Result<Entry, StoreError> {
         decode(&store(), &Key::new("catalog").numbered(1), text.as_bytes())
+    }
+
+    fn read(text: &str) -> Result<Option<CatalogChange>, StoreError> {
+        read_entry(text).map(|entry| entry.change)
     }
 
     fn named(schema: &str, name: &str) -> (String, String) {
@@ -197,11 +221,36 @@ mod tests {
         let golden = golden();
         assert_eq!(golden.len(), CatalogChange::KINDS.len());
         for (change, text) in golden {
-            assert_eq!(encode(&change, &SchedulerId::new("s1")), text.as_bytes());
+            assert_eq!(
+                encode(&change, &SchedulerId::new("s1"), None),
+                text.as_bytes()
+            );
             assert_eq!(read(text), Ok(Some(change)));
             let later = text.replace("\"kind\"", "\"mood\":\"fine\",\"kind\"");
             assert!(read(&later).is_ok(), "an unknown field is passed over");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_change_is_frozen() {
+        let name = ChangeName {
+            query: QueryId(uuid::Uuid::from_bytes([7; 16])),
+            statement: "ab01".to_string(),
+        };
+        let change = CatalogChange::CreateSchema {
+            name: "t".to_string(),
+        };
+        let text = concat!(
+            r#"{"v":1,"made_by":"s1","name":{"query":"07070707-0707-0707-0707-070707070707","#,
+            r#""statement":"ab01"},"change":{"kind":"create_schema","name":"t"}}"#
+        );
+        assert_eq!(
+            encode(&change, &SchedulerId::new("s1"), Some(&name)),
+            text.as_bytes()
+        );
+        let change = Some(change);
+        let name = Some(name);
+        assert_eq!(read_entry(text), Ok(Entry { change, name }));
     }
 
     #[test]

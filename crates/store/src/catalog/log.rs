@@ -8,7 +8,8 @@ use paceline_model::{CatalogVersion, SchedulerId};
 use parking_lot::Mutex as BlockingMutex;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use super::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStatement, entry};
+use super::entry::{self, Entry};
+use super::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStatement, ChangeName};
 use crate::{Created, Key, StateStore, StoreError};
 
 /// How many entries are read at once when many are missing.
@@ -120,8 +121,8 @@ impl CatalogLog {
             match self.store.get(&self.key(next)).await? {
                 None => return Ok(current),
                 Some(payload) => {
-                    let change = self.decode(next, &payload)?;
-                    self.advance(&tail, current.apply(change.as_ref()));
+                    let entry = self.decode(next, &payload)?;
+                    self.advance(&tail, current.apply(&entry));
                 }
             }
         }
@@ -144,14 +145,35 @@ impl CatalogLog {
         statement: &CatalogStatement,
         by: &SchedulerId,
     ) -> Result<CatalogVersion, CatalogError> {
+        self.append_once(statement, by, None).await
+    }
+
+    /// Carries out a statement as [`append`](Self::append) does, unless one was carried out under the
+    /// same name; [`CatalogSnapshot::carried_out`] tells which that was.
+    ///
+    /// # Errors
+    /// As those of [`append`](Self::append).
+    pub async fn append_once(
+        &self,
+        statement: &CatalogStatement,
+        by: &SchedulerId,
+        name: Option<&ChangeName>,
+    ) -> Result<CatalogVersion, CatalogError> {
         // What this process knows may be old, and a refusal must not rest on what is old.
         let mut fresh = false;
         let mut tries = 0;
         while tries < TRIES {
             let current = self.current();
+            if name.is_some_and(|name| current.carried_out(name.query).is_some()) {
+                return Ok(current.version());
+            }
             let change = match statement.resolve(&current) {
                 Ok(Some(change)) => change,
-                Ok(None) if fresh => return Ok(current.version()),
+                Ok(None) if fresh => match name {
+                    None => return Ok(current.version()),
+                    // That there was nothing to do is what a repeat is told as well.
+                    Some(name) => CatalogChange::Abandon { query: name.query },
+                },
                 Err(error) if fresh => return Err(error),
                 Ok(None) | Err(_) => {
                     self.refresh_tail().await?;
@@ -160,7 +182,8 @@ impl CatalogLog {
                 }
             };
             tries += 1;
-            if let Some(version) = self.try_append(&current, &change, by).await? {
+            let tried = self.try_append(&current, change, by, name).await?;
+            if let Some(version) = tried {
                 return Ok(version);
             }
         }
@@ -171,23 +194,28 @@ impl CatalogLog {
     pub(super) async fn try_append(
         &self,
         current: &CatalogSnapshot,
-        change: &CatalogChange,
+        change: CatalogChange,
         by: &SchedulerId,
+        name: Option<&ChangeName>,
     ) -> Result<Option<CatalogVersion>, CatalogError> {
         let tail = self.tail.lock().await;
         if self.current.borrow().version() != current.version() {
             return Ok(None);
         }
         let version = current.version().next();
-        let body = entry::encode(change, by);
+        let body = entry::encode(&change, by, name);
         match self.store.create(&self.key(version), &body).await? {
             Created::Won => {
-                self.advance(&tail, current.apply(Some(change)));
+                let ours = Entry {
+                    change: Some(change),
+                    name: name.cloned(),
+                };
+                self.advance(&tail, current.apply(&ours));
                 Ok(Some(version))
             }
             Created::Exists(payload) => {
                 let theirs = self.decode(version, &payload)?;
-                self.advance(&tail, current.apply(theirs.as_ref()));
+                self.advance(&tail, current.apply(&theirs));
                 Ok(None)
             }
         }
@@ -215,16 +243,14 @@ impl CatalogLog {
         stream::iter(from.version().0 + 1..=to.0)
             .map(|version| self.read(CatalogVersion(version)))
             .buffered(READERS)
-            .try_fold(from, |snapshot, change| async move {
-                Ok(snapshot.apply(change.as_ref()))
-            })
+            .try_fold(
+                from,
+                |snapshot, entry| async move { Ok(snapshot.apply(&entry)) },
+            )
             .await
     }
 
-    pub(super) async fn read(
-        &self,
-        version: CatalogVersion,
-    ) -> Result<Option<CatalogChange>, CatalogError> {
+    pub(super) async fn read(&self, version: CatalogVersion) -> Result<Entry, CatalogError> {
         match self.store.get(&self.key(version)).await? {
             Some(payload) => Ok(self.decode(version, &payload)?),
             None => Err(CatalogError::Missing {
@@ -234,11 +260,7 @@ impl CatalogLog {
         }
     }
 
-    fn decode(
-        &self,
-        version: CatalogVersion,
-        payload: &Bytes,
-    ) -> Result<Option<CatalogChange>, StoreError> {
+    fn decode(&self, version: CatalogVersion, payload: &Bytes) -> Result<Entry, StoreError> {
         entry::decode(&self.store, &self.key(version), payload)
     }
 

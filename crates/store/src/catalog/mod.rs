@@ -17,7 +17,7 @@ mod statement;
 mod table;
 mod write;
 
-pub use change::{CatalogChange, ExternalTable, TableFormat, View};
+pub use change::{CatalogChange, ChangeName, ExternalTable, TableFormat, View};
 pub use error::CatalogError;
 pub use log::CatalogLog;
 pub use snapshot::{CatalogSnapshot, DEFAULT_SCHEMA, Relation, Schema};

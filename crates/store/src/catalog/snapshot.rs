@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use paceline_model::{CatalogVersion, TableId};
+use paceline_model::{CatalogVersion, QueryId, TableId};
 
+use super::entry::Entry;
 use super::{CatalogChange, ExternalTable, StoredTable, View};
 
 /// The schema that is always there, and that names without a schema mean.
@@ -57,6 +58,8 @@ pub struct CatalogSnapshot {
     /// Managed tables that were there once and never will be again. Their files outlive all other
     /// records of them.
     dropped: Arc<BTreeSet<TableId>>,
+    /// Changes that clients gave a name, with the digests of their statements.
+    named: Arc<BTreeMap<QueryId, String>>,
 }
 
 impl Default for CatalogSnapshot {
@@ -66,6 +69,7 @@ impl Default for CatalogSnapshot {
             version: CatalogVersion::default(),
             schemas: Arc::new(schemas),
             dropped: Arc::default(),
+            named: Arc::default(),
         }
     }
 }
@@ -96,15 +100,20 @@ impl CatalogSnapshot {
         self.dropped.contains(&table)
     }
 
+    /// The digest of the statement that was carried out under a client's name for it, if one was.
+    pub fn carried_out(&self, query: QueryId) -> Option<&str> {
+        self.named.get(&query).map(String::as_str)
+    }
+
     /// The next version. Pure: every process that folds the same log has the same catalog.
     ///
     /// Total, because each change was resolved against the version right before it; a change to
     /// something that does not exist would leave it so.
     #[must_use]
-    pub(crate) fn apply(&self, change: Option<&CatalogChange>) -> Self {
+    pub(crate) fn apply(&self, entry: &Entry) -> Self {
         let mut schemas = BTreeMap::clone(&self.schemas);
         let mut displaced = Vec::new();
-        match change {
+        match &entry.change {
             None | Some(CatalogChange::Abandon { .. }) => {}
             Some(CatalogChange::CreateSchema { name }) => {
                 schemas.entry(name.clone()).or_default();
@@ -159,6 +168,14 @@ impl CatalogSnapshot {
             version: self.version.next(),
             schemas: Arc::new(schemas),
             dropped: with_tables(&self.dropped, &displaced),
+            named: match &entry.name {
+                None => Arc::clone(&self.named),
+                Some(name) => {
+                    let mut named = BTreeMap::clone(&self.named);
+                    named.insert(name.query, name.statement.clone());
+                    Arc::new(named)
+                }
+            },
         }
     }
 }

@@ -167,7 +167,8 @@ impl CatalogLog {
                 return Ok(Decided::Kept);
             };
             // Lost to somebody else, perhaps to another owner of this query: look again.
-            if let Some(version) = self.try_append(&current, &change, by).await?
+            let tried = self.try_append(&current, change.clone(), by, None).await?;
+            if let Some(version) = tried
                 && let Some(decided) = change.decides(query, version)
             {
                 return Ok(decided);
@@ -186,8 +187,8 @@ impl CatalogLog {
         let mut entries = stream::iter(after.0 + 1..=to.0)
             .map(|version| async move {
                 let version = CatalogVersion(version);
-                let change = self.read(version).await?;
-                Ok::<_, CatalogError>((version, change))
+                let entry = self.read(version).await?;
+                Ok::<_, CatalogError>((version, entry.change))
             })
             .buffered(READERS);
         while let Some((version, change)) = entries.try_next().await? {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use paceline_model::{CatalogVersion, SchedulerId};
+use paceline_model::{CatalogVersion, QueryId, SchedulerId};
 use paceline_store::{
-    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, DEFAULT_SCHEMA, ExternalTable,
-    OnExisting, OnMissing, Relation, TableFormat, View,
+    CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ChangeName, DEFAULT_SCHEMA,
+    ExternalTable, OnExisting, OnMissing, Relation, TableFormat, View,
 };
 
 use crate::places::{Place, Room};
@@ -121,6 +121,37 @@ pub(crate) async fn what_one_creates_the_other_finds(room: &Room) {
         "{refused}"
     );
     assert_eq!(location_of(&one.current(), "t").as_deref(), Some("there"));
+}
+
+pub(crate) async fn a_change_with_a_name_is_made_once(room: &Room) {
+    let one = CatalogLog::open(room.open()).await.unwrap();
+    let other = CatalogLog::open(room.open()).await.unwrap();
+    let me = by("me");
+    let name = |query: u8, statement: &str| ChangeName {
+        query: QueryId::from_slice(&[query; 16]).unwrap(),
+        statement: statement.to_string(),
+    };
+    let create = table("t", "here", OnExisting::Refuse);
+    let first = name(1, "create");
+    let (a, b) = tokio::join!(
+        one.append_once(&create, &me, Some(&first)),
+        other.append_once(&create, &me, Some(&first)),
+    );
+    assert_eq!((a.unwrap().0, b.unwrap().0), (1, 1), "{}", room.name);
+    let again = one
+        .append_once(&create, &me, Some(&name(2, "create")))
+        .await;
+    assert!(matches!(again, Err(CatalogError::AlreadyExists { .. })));
+
+    // There was nothing to do the first time, so there is nothing to do from then on.
+    let (drop, second) = (drop_table("u", OnMissing::Ignore), name(3, "drop"));
+    one.append_once(&drop, &me, Some(&second)).await.unwrap();
+    let create = table("u", "there", OnExisting::Refuse);
+    one.append(&create, &me).await.unwrap();
+    other.append_once(&drop, &me, Some(&second)).await.unwrap();
+    assert!(location_of(&other.current(), "u").is_some());
+    assert_eq!(other.current().carried_out(second.query), Some("drop"));
+    assert_eq!(other.current().carried_out(name(2, "").query), None);
 }
 
 pub(crate) async fn old_versions_can_be_read(room: &Room) {

@@ -48,6 +48,7 @@ async fn suite(place: &Place) {
     catalog::two_processes_append_in_turn(&place.fresh()).await;
     catalog::what_one_creates_the_other_finds(&place.fresh()).await;
     catalog::old_versions_can_be_read(&place.fresh()).await;
+    catalog::a_change_with_a_name_is_made_once(&place.fresh()).await;
     writes::a_query_commits_once_whoever_tries(&place.fresh()).await;
     writes::what_was_abandoned_is_not_committed(&place.fresh()).await;
     writes::rows_go_into_the_table_they_were_meant_for(&place.fresh()).await;
