@@ -75,13 +75,14 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
         rows: manifest.rows,
         pages: manifest.parts,
     });
-    shared
-        .driver
-        .with_record(&query, |record| record.concluded(size, error.clone()));
+    let ended = |record: &mut QueryRecord| record.ended_as(error);
+    let ended = shared.driver.with_record(&query, ended);
     let me = shared.driver.me();
-    let Some(status) = shared.driver.status(&query) else {
+    let (Some((state, error)), Some(mut status)) = (ended, shared.driver.status(&query)) else {
         return Ok(());
     };
+    // Nobody is told before it is durable, and then what the outcome says.
+    (status.state, status.error, status.result) = (state, error, size);
     let mut result = manifest.map_or_else(|| serde_json::json!({}), ResultManifest::to_json);
     writing::note_write(shared, query, &mut result);
     result[STATUS] = serde_json::to_value(&status).unwrap_or_default();
@@ -94,14 +95,21 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
     };
     let claims = &shared.journaling.claims;
     let outcome = claims.finish(query, &ending).await.map_err(|e| away(&e))?;
-    if outcome.state != ending.state {
+    if outcome.epoch == ending.epoch && outcome.by != ending.by {
         let seen = format!(
-            "query {query} is {} here, and {} by the word of {}",
+            "query {query} is {} by the word of {}, and {} by that of {}, in one epoch",
             ending.state.as_str(),
+            ending.by,
             outcome.state.as_str(),
             outcome.by
         );
         shared.driver.metrics.violated(Invariant::OneOutcome, &seen);
+    }
+    let failed = outcome.state != QueryState::Finished;
+    let conclude = |record: &mut QueryRecord| record.conclude(outcome);
+    shared.driver.with_record(&query, conclude);
+    if failed {
+        writing::remove_leftovers(shared, query).await;
     }
     shared.driver.let_go(query);
     Ok(())
@@ -166,16 +174,25 @@ pub(crate) fn read_failure(error: QueryError) -> Broken {
 }
 
 impl QueryRecord {
-    /// The query's result is stored, or will never be.
-    fn concluded(&mut self, size: Option<ResultSize>, error: Option<QueryError>) {
-        self.stored = size;
-        self.is_concluded = true;
-        if let Some(error) = error
-            && self.error.is_none()
-        {
-            self.state = QueryState::Failed;
-            self.error = Some(error);
+    /// What the query has come to; `unread` is why its result could not be stored.
+    fn ended_as(&self, unread: Option<QueryError>) -> (QueryState, Option<QueryError>) {
+        match (&self.error, unread) {
+            (None, Some(error)) => (QueryState::Failed, Some(error)),
+            (error, _) => (self.state, error.clone()),
         }
+    }
+
+    /// The query has its outcome. It need not be what came of it here: an earlier owner may have made
+    /// it, and died before anybody heard of it.
+    fn conclude(&mut self, outcome: Ending) {
+        let manifest = ResultManifest::from_json(&outcome.result);
+        self.stored = manifest.map(|manifest| ResultSize {
+            rows: manifest.rows,
+            pages: manifest.parts,
+        });
+        self.state = outcome.state;
+        self.error = outcome.error;
+        self.is_concluded = true;
     }
 }
 

@@ -11,10 +11,11 @@ use paceline_store::{Ending, ResultError, ResultManifest, ResultReader, StoreErr
 use uuid::Uuid;
 
 use crate::conclusion::conclude;
-use crate::keyed::{Durable, named, other_statement};
+use crate::keyed::{Durable, gone, named, other_statement};
 use crate::peers::unknown;
 use crate::results::from_ipc;
 use crate::service::Service;
+use crate::written::unix_millis;
 
 /// What an outcome carries of the query's last status.
 pub(crate) const STATUS: &str = "status";
@@ -41,6 +42,9 @@ impl Service {
                 Ok(_) => return Err(other_statement()),
                 Err(error) if error.class == ErrorClass::NotFound => {}
                 Err(error) => return Err(error),
+            }
+            if shared.driver.has_ended(query) {
+                return Err(gone());
             }
             shared.catalog.check_name(query, &statement.sql)?;
         }
@@ -99,7 +103,8 @@ impl Service {
             return Err(error);
         }
         let manifest = ResultManifest::from_json(&ending.result);
-        let epoch = manifest.map(|manifest| manifest.epoch);
+        let kept = manifest.filter(|manifest| manifest.expires_at_unix_ms > unix_millis());
+        let epoch = kept.map(|manifest| manifest.epoch);
         let results = &self.shared.journaling.results;
         let reader = match epoch {
             Some(epoch) => results.open(query, epoch).await.map_err(|e| away(&e))?,

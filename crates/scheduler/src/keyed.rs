@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use paceline_core::Now;
 use paceline_frontend::{Statement, Submitted};
 use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_proto::cluster;
@@ -139,8 +140,8 @@ impl Service {
         }
     }
 
-    /// Writes down a query that its client may rely on. If the same was accepted elsewhere before,
-    /// that one is returned.
+    /// Writes down, in the journal of `me`, a query that its client may rely on. If the same was accepted
+    /// elsewhere before, that one is returned.
     ///
     /// # Errors
     /// If it is not known to be durable; then asking again with the same name is right.
@@ -148,6 +149,7 @@ impl Service {
         &self,
         record: &mut QueryRecord,
         durable: Durable,
+        me: &SchedulerId,
     ) -> Result<Option<Submitted>, QueryError> {
         let shared = &self.shared;
         record.submitted = true;
@@ -156,22 +158,52 @@ impl Service {
         let Some(statement) = written::statement(record) else {
             return Ok(None);
         };
-        let (query, me) = (record.query, shared.driver.me());
+        let query = record.query;
         let accepted = written::accepted(query, statement);
         let named = record.idempotency_key.is_some();
-        let written = shared.driver.scribe.durable(query, accepted).await;
+        let written = shared.driver.scribe.durable(me, query, accepted).await;
         written.map_err(|e| doubtful(named, &e.to_string()))?;
-        let claimed = shared.journaling.claims.submit(query, &me).await;
+        let claimed = shared.journaling.claims.submit(query, me).await;
         let by = claimed.map_err(|e| doubtful(named, &e.to_string()))?;
-        if by == me {
+        if by == *me {
             return Ok(None);
         }
         shared.driver.scribe.forget(query);
-        match self.attach(query, Some(&by)).await? {
-            Some((submitted, sql)) if sql == record.sql => Ok(Some(submitted)),
+        self.driven_elsewhere(record, &by).await.map(Some)
+    }
+
+    /// Starts a query that was made durable, or finds it with whoever drives it by now: between the
+    /// record and this, the journal that it is in may have been sealed.
+    ///
+    /// # Errors
+    /// If it cannot be found there yet; then asking again is right.
+    pub(crate) async fn start_durable(
+        &self,
+        record: QueryRecord,
+        deadline: Option<Now>,
+        me: &SchedulerId,
+    ) -> Result<Option<Submitted>, QueryError> {
+        match self.shared.driver.submit_as(me, record, deadline) {
+            Ok(()) => Ok(None),
+            Err(record) => self.driven_elsewhere(&record, me).await.map(Some),
+        }
+    }
+
+    async fn driven_elsewhere(
+        &self,
+        record: &QueryRecord,
+        by: &SchedulerId,
+    ) -> Result<Submitted, QueryError> {
+        let (query, sql) = (record.query, &record.sql);
+        match self.attach(query, Some(by)).await? {
+            Some((submitted, theirs)) if theirs == *sql => Ok(submitted),
             Some(_) => Err(other_statement()),
-            None => match self.past_write(query, &record.sql).await? {
-                Some(submitted) => Ok(Some(submitted)),
+            None => match self.past_write(query, sql).await? {
+                Some(submitted) => Ok(submitted),
+                // A write that has ended has an outcome, so this one is just being accepted.
+                None if record.write.is_some() => {
+                    Err(doubtful(true, "another scheduler is accepting it"))
+                }
                 None => Err(gone()),
             },
         }
@@ -193,7 +225,7 @@ pub(crate) fn other_statement() -> QueryError {
     )
 }
 
-fn gone() -> QueryError {
+pub(crate) fn gone() -> QueryError {
     QueryError::new(
         ErrorClass::User,
         "this Idempotency-Key was used for a query that has ended and whose result is gone: use a \

@@ -45,6 +45,10 @@ struct Seen {
     liveness: Liveness,
     /// Schedulers whose journal is sealed: whatever their beacon says, they own nothing.
     gone: BTreeSet<SchedulerId>,
+    /// Schedulers that had a beacon when it was looked last.
+    known: BTreeSet<SchedulerId>,
+    /// Whether one is forgotten by now of whose journal nobody said that it is sealed.
+    vanished: bool,
 }
 
 impl Membership {
@@ -57,6 +61,8 @@ impl Membership {
                 beaten: Instant::now(),
                 liveness,
                 gone: BTreeSet::new(),
+                known: BTreeSet::new(),
+                vanished: false,
             }),
             interval,
         }
@@ -93,7 +99,26 @@ impl Membership {
     }
 
     fn observe(&self, roster: &Roster) {
-        self.seen.lock().liveness.observe(roster, Instant::now());
+        let seen = &mut *self.seen.lock();
+        seen.liveness.observe(roster, Instant::now());
+        let beacons = roster.beacons.iter();
+        seen.known.extend(beacons.map(|b| b.scheduler.clone()));
+        let (liveness, gone) = (&seen.liveness, &seen.gone);
+        let forgotten = |scheduler: &SchedulerId| liveness.verdict(scheduler).is_none();
+        let vanished = |scheduler: &SchedulerId| forgotten(scheduler) && !gone.contains(scheduler);
+        seen.vanished |= seen.known.iter().any(vanished);
+        seen.known.retain(|scheduler| !forgotten(scheduler));
+    }
+
+    /// Whether a scheduler has gone without a word since this was asked last: it took its beacon away,
+    /// and perhaps left a journal that nobody was told of.
+    pub(crate) fn take_vanished(&self) -> bool {
+        std::mem::take(&mut self.seen.lock().vanished)
+    }
+
+    /// Whether a scheduler's journal is known to be sealed.
+    pub(crate) fn is_over(&self, scheduler: &SchedulerId) -> bool {
+        self.seen.lock().gone.contains(scheduler)
     }
 
     /// Takes the own beacon away.
@@ -250,6 +275,9 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         let silences = shared.membership.silences();
         shared.driver.metrics.silences(&silences);
         shared.driver.newsroom.tell(News::Beacons(silences));
+        if shared.membership.take_vanished() {
+            shared.driver.newsroom.tell(News::Vanished);
+        }
         shared.tell_members();
         watch_peers(&shared);
         tell_the_unaware(&shared);

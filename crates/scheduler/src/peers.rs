@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::handover;
 use crate::record::{Part, ResultState};
 use crate::scheduler::Shared;
+use crate::steps::PAUSE;
 use crate::service::Service;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -59,8 +60,12 @@ impl Peers {
     /// gone.
     pub(crate) async fn tell_of_catalog(&self, shared: &Shared, version: CatalogVersion) {
         // Who started a moment ago has a beacon by now, or will read this version by itself.
-        if let Err(error) = shared.membership.look().await {
-            tracing::warn!(%error, "cannot look for new schedulers; telling the known ones");
+        while let Err(error) = shared.membership.look().await {
+            tracing::warn!(%error, "cannot look for new schedulers to tell of a change yet");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shared.stop.cancelled() => return,
+            }
         }
         let peers = shared.membership.peers();
         join_all(peers.iter().map(|peer| self.tell(shared, peer, version))).await;

@@ -75,6 +75,8 @@ pub(crate) struct QueryRecord {
     pub(crate) rows_written: Option<u64>,
     /// Whether its result is stored, or will never be.
     pub(crate) is_concluded: bool,
+    /// Whether another scheduler owns it since.
+    has_left: bool,
     /// How much was stored.
     pub(crate) stored: Option<ResultSize>,
     /// The client's own name for it.
@@ -128,6 +130,7 @@ impl QueryRecord {
             write: None,
             rows_written: None,
             is_concluded: false,
+            has_left: false,
             stored: None,
             idempotency_key: None,
             accepted_unix_millis: unix_millis(),
@@ -216,10 +219,12 @@ impl QueryRecord {
         self.write.is_some() && !self.state.is_final()
     }
 
-    /// Whether it wrote files where others look, and failed: then none of them is to stay.
-    pub(crate) fn leaves_files_behind(&self) -> bool {
-        let failed = matches!(&*self.manifest.borrow(), ResultState::Failed(_));
-        failed && matches!(self.write, Some(WriteInto::Files { .. }))
+    /// Where it wrote files that others see, if it failed for good: then none of them is to stay.
+    pub(crate) fn leaves_behind(&self) -> Option<&WriteInto> {
+        let told = self.kept.is_none() || self.is_concluded;
+        let failed = told && self.state.is_final() && self.state != QueryState::Finished;
+        let into = self.write.as_ref().filter(|_| failed);
+        into.filter(|into| matches!(into, WriteInto::Files { .. }))
     }
 
     /// What the tasks of a write have come to instead of a list of files.
@@ -300,6 +305,7 @@ impl QueryRecord {
     /// Another scheduler drives the query from now on, or will: whoever waits here is sent there.
     /// What was complete stays readable for those who read it.
     pub(crate) fn move_away(&mut self) {
+        self.has_left = true;
         for awaited in [&self.result, &self.manifest] {
             if matches!(*awaited.borrow(), ResultState::Pending) {
                 awaited.send_replace(ResultState::Moved);
@@ -309,7 +315,9 @@ impl QueryRecord {
 
     /// Whether another scheduler is to be asked about the query.
     pub(crate) fn is_moved(&self) -> bool {
-        matches!(*self.result.borrow(), ResultState::Moved)
+        // Of one that runs by itself, its owner alone says how it ended.
+        let elsewhere = self.has_left && self.kept.is_some();
+        elsewhere || matches!(*self.result.borrow(), ResultState::Moved)
     }
 
     fn end(&mut self, state: QueryState, now: Instant) {

@@ -13,7 +13,6 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use paceline_core::Event;
 use paceline_exchange::{InputReader, ReadError, StageOutputs, Which};
 use paceline_frontend::Ticket;
 use paceline_model::{ErrorClass, LostOutput, OutputLocation, QueryError, QueryId, StageId};
@@ -276,11 +275,9 @@ impl Parts {
             self.reading.newest(),
             ResultState::Ready { version, .. } if version > self.version
         );
-        if !moved_on {
-            self.reading.driver.apply(Event::ResultLost {
-                query: self.reading.query,
-                lost: vec![lost],
-            });
+        if !moved_on && !self.reading.driver.result_lost(self.reading.query, lost) {
+            // Another scheduler drives it, for who asks there.
+            return Err(changed());
         }
         match self.reading.after(self.version).await? {
             // The next owner makes it again, for who asks there.

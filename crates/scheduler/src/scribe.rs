@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use paceline_model::QueryId;
+use paceline_model::{QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use paceline_store::{AppendError, Deferred, Journal};
 use tokio::sync::{mpsc, oneshot};
@@ -35,8 +35,9 @@ enum Note {
         record: Box<Record>,
         linger: Duration,
     },
-    /// A record that somebody waits for.
+    /// A record that somebody waits for, for the journal of that scheduler and no other.
     Durable {
+        journal: SchedulerId,
         query: QueryId,
         record: Box<Record>,
         told: Told,
@@ -100,14 +101,21 @@ impl Scribe {
         });
     }
 
-    /// Writes a record and waits until it is durable.
+    /// Writes a record into the journal of `me` and waits until it is durable. What is claimed for a
+    /// record is claimed in the name of its journal, so it goes into no later one.
     ///
     /// # Errors
     /// [`AppendError`] if it is not known to be.
-    pub(crate) async fn durable(&self, query: QueryId, record: Record) -> Result<(), AppendError> {
+    pub(crate) async fn durable(
+        &self,
+        me: &SchedulerId,
+        query: QueryId,
+        record: Record,
+    ) -> Result<(), AppendError> {
         let (told, durable) = oneshot::channel();
         let record = Box::new(record);
         self.tell(Note::Durable {
+            journal: me.clone(),
             query,
             record,
             told,
@@ -171,10 +179,15 @@ impl Desk {
                 record,
                 linger,
             } => self.step(query, *record, linger).await,
+            Note::Durable { journal, told, .. } if journal != *self.journal.scheduler() => {
+                // Who asked may be gone.
+                let _ = told.send(Err(AppendError::Stopped));
+            }
             Note::Durable {
                 query,
                 record,
                 told,
+                ..
             } => {
                 self.queries.insert(query, Written::Something);
                 self.since_compact += 1;
@@ -264,5 +277,55 @@ impl Desk {
                 let _ = told.send(compacted.map(drop));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_store::{
+        JournalMetrics, JournalOptions, Journals, Limits, StateLocation, StateStore, StoreMetrics,
+    };
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::written;
+
+    fn journals(directory: &std::path::Path) -> Journals {
+        let registry = Registry::new();
+        let location =
+            StateLocation::parse(&directory.display().to_string(), &Default::default(), []);
+        let location = location.unwrap();
+        let metrics = StoreMetrics::register(&registry).unwrap();
+        let store = StateStore::open(&location, Limits::default(), metrics).unwrap();
+        Journals::new(store, JournalMetrics::register(&registry).unwrap())
+    }
+
+    /// What is claimed for a record is claimed in the name that decided on it.
+    #[tokio::test]
+    async fn a_record_goes_into_no_later_journal_than_it_was_meant_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let journals = journals(directory.path());
+        let [former, present] = ["former", "present"].map(SchedulerId::new);
+        let begin = |id: &SchedulerId| {
+            Journal::begin(id.clone(), journals.clone(), JournalOptions::default())
+        };
+        let (scribe, writing) = Scribe::new(begin(&former));
+        tokio::spawn(writing);
+        let accepted = |n: u8| {
+            let query = QueryId::from_slice(&[n; 16]).unwrap();
+            (query, written::accepted(query, Default::default()))
+        };
+        let (first, record) = accepted(1);
+        scribe.durable(&former, first, record).await.unwrap();
+        scribe.begin(begin(&present));
+        let (late, record) = accepted(2);
+        assert!(scribe.durable(&former, late, record).await.is_err());
+        let (second, record) = accepted(3);
+        scribe.durable(&present, second, record).await.unwrap();
+        for (journal, holds) in [(former, first), (present, second)] {
+            let replayed = journals.replay(&journal).await.unwrap();
+            let held: Vec<QueryId> = replayed.book.queries().map(|(query, _)| query).collect();
+            assert_eq!(held, [holds], "{journal}");
+        }
     }
 }

@@ -111,13 +111,20 @@ impl Service {
                 record.catalog = catalog.version();
                 let ticket = ticket(Some(afresh));
                 record.ticket = Some(ticket.clone());
-                if let Some(durable) = durable
-                    && let Some(elsewhere) = self.make_durable(&mut record, durable).await?
-                {
-                    return Ok(elsewhere);
-                }
-                driver.submit(record, deadline);
-                Ok(submitted(query, schema, ticket, None))
+                let elsewhere = match durable {
+                    None => {
+                        driver.submit(record, deadline);
+                        None
+                    }
+                    Some(durable) => {
+                        let me = driver.me();
+                        match self.make_durable(&mut record, durable, &me).await? {
+                            None => self.start_durable(record, deadline, &me).await?,
+                            elsewhere => elsewhere,
+                        }
+                    }
+                };
+                Ok(elsewhere.unwrap_or_else(|| submitted(query, schema, ticket, None)))
             }
             Planned::Write { plan, into } => {
                 let write = (plan, into);
@@ -312,10 +319,15 @@ impl QueryService for Service {
             if self.shared.driver.cancel(query) {
                 return Ok(());
             }
-            match finding::ask(&self.shared, query, None, &cancel).await? {
-                Found::Here => {}
-                Found::Answer(_) => return Ok(()),
-                Found::Lost(_) => return Err(unknown(query)),
+            match finding::ask(&self.shared, query, None, &cancel).await {
+                Ok(Found::Here) => {}
+                Ok(Found::Answer(_)) => return Ok(()),
+                // It may have ended: then it stays as it ended.
+                Ok(Found::Lost(_)) => return self.past_status(query).await.map(drop),
+                Err(error) if error.class == ErrorClass::NotFound => {
+                    return self.past_status(query).await.map(drop);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use paceline_model::{QueryId, QueryStatus};
+use paceline_plan::WriteInto;
 
 use crate::record::QueryRecord;
 
@@ -38,7 +39,14 @@ pub(crate) enum Due {
 pub(crate) struct Shelf {
     keep: Keep,
     records: HashMap<QueryId, QueryRecord>,
-    past: VecDeque<QueryStatus>,
+    past: VecDeque<Past>,
+}
+
+/// What is remembered of a query after its record.
+#[derive(Debug)]
+struct Past {
+    status: QueryStatus,
+    leaves_behind: Option<WriteInto>,
 }
 
 impl Shelf {
@@ -82,8 +90,11 @@ impl Shelf {
 
     /// Takes a record off; its last status is remembered for a while.
     pub(crate) fn retire(&mut self, query: &QueryId, last: QueryStatus) {
-        if self.records.remove(query).is_some() {
-            self.past.push_back(last);
+        if let Some(record) = self.records.remove(query) {
+            self.past.push_back(Past {
+                status: last,
+                leaves_behind: record.leaves_behind().cloned(),
+            });
             if self.past.len() > REMEMBERED {
                 self.past.pop_front();
             }
@@ -92,11 +103,24 @@ impl Shelf {
 
     /// What is still told of a query that was retired.
     pub(crate) fn past(&self, query: &QueryId) -> Option<&QueryStatus> {
-        self.past.iter().rev().find(|status| status.query == *query)
+        self.past_of(query).map(|past| &past.status)
+    }
+
+    fn past_of(&self, query: &QueryId) -> Option<&Past> {
+        let mut latest_first = self.past.iter().rev();
+        latest_first.find(|past| past.status.query == *query)
     }
 
     pub(crate) fn all_past(&self) -> impl Iterator<Item = &QueryStatus> {
-        self.past.iter()
+        self.past.iter().map(|past| &past.status)
+    }
+
+    /// Where a query that failed may have left files that others see.
+    pub(crate) fn leaves_behind(&self, query: &QueryId) -> Option<&WriteInto> {
+        match self.records.get(query) {
+            Some(record) => record.leaves_behind(),
+            None => self.past_of(query)?.leaves_behind.as_ref(),
+        }
     }
 
     /// What is to be done at `now`.
@@ -106,7 +130,7 @@ impl Shelf {
         for record in self.records.values().filter(|record| record.readers == 0) {
             let idle = now.saturating_duration_since(record.idle_since);
             match record.ended {
-                None if idle >= self.keep.abandoned && record.is_moved() => {
+                _ if idle >= self.keep.abandoned && record.is_moved() => {
                     due.push(Due::Release(record.query));
                 }
                 _ if record.kept.is_some() => {}

@@ -25,33 +25,34 @@ pub(crate) enum Stepped {
     Failed,
 }
 
-/// Takes a step. `record` is what an adoption writes.
+/// Takes a step in the name of `me`, who decided on it; this scheduler may be somebody else by then.
+/// `record` is what an adoption writes.
 pub(crate) async fn take(
     shared: &Shared,
     journaling: &Journaling,
+    me: &SchedulerId,
     step: &Step,
     record: Option<Record>,
 ) -> Stepped {
     let claims = &journaling.claims;
-    let me = shared.driver.me();
     let ended = match step {
         Step::ReadClaim { query, epoch } => {
             let by = claims.adopter(*query, *epoch).await;
             by.map(Stepped::Claimed).map_err(|e| e.to_string())
         }
         Step::Claim { query, epoch } => {
-            let by = claims.adopt(*query, *epoch, &me).await;
+            let by = claims.adopt(*query, *epoch, me).await;
             by.map(|by| Stepped::Claimed(Some(by)))
                 .map_err(|e| e.to_string())
         }
         Step::Adopt { query, .. } => match record {
             Some(record) => {
-                let durable = shared.driver.scribe.durable(*query, record).await;
+                let durable = shared.driver.scribe.durable(me, *query, record).await;
                 durable.map(|()| Stepped::Done).map_err(|e| e.to_string())
             }
             None => Err("there is nothing to adopt".to_string()),
         },
-        Step::Drain { journal } => drain(shared, journaling, journal, &me).await,
+        Step::Drain { journal } => drain(shared, journaling, journal, me).await,
     };
     match ended {
         Ok(stepped) => stepped,

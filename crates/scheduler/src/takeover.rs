@@ -38,12 +38,14 @@ pub(crate) enum News {
     Evidence(Evidence),
     /// All beacons were looked at: for how long each peer has been silent.
     Beacons(Vec<(SchedulerId, Duration)>),
+    /// A scheduler took its beacon away and said nothing of its journal.
+    Vanished,
     /// That journal is over, or has to be.
     Seal(SchedulerId),
     /// A journal was sealed and read, by whomever; none if the store could not tell.
     Sealed(SchedulerId, Option<Box<Replayed>>),
-    /// A step came to its end.
-    Stepped(Step, Stepped),
+    /// A step that this scheduler decided on, under that id, came to its end.
+    Stepped(SchedulerId, Step, Stepped),
     /// A query that no journal holds is to be run for a client that still wants it.
     Afresh(QueryId, Epoch, Box<Known>),
     /// A query of this scheduler needs no owner any more.
@@ -173,9 +175,12 @@ impl Takeover {
         match news {
             News::Evidence(evidence) => self.evidence(evidence),
             News::Beacons(peers) => self.beacons(peers),
+            News::Vanished => self.look_for_journals(),
             News::Seal(journal) => self.seal(journal),
             News::Sealed(journal, found) => self.found(journal, found),
-            News::Stepped(step, stepped) => self.stepped(step, stepped),
+            // What a former self of this scheduler began is for whoever sealed its journal.
+            News::Stepped(by, ..) if by != self.shared.driver.me() => {}
+            News::Stepped(_, step, stepped) => self.stepped(step, stepped),
             News::Afresh(query, epoch, known) => self.afresh(query, epoch, *known),
             News::Over { query } => {
                 if self.ownership.own().epoch(query).is_some() {
@@ -192,7 +197,8 @@ impl Takeover {
             }
             News::Leftovers { query } => {
                 let shared = Arc::clone(&self.shared);
-                let removing = remove_leftovers(Arc::clone(&shared), query);
+                let removing = async move { remove_leftovers(&shared, query).await };
+                let shared = Arc::clone(&self.shared);
                 self.shared
                     .tasks
                     .spawn(steps::until_stopped(shared, removing));
@@ -207,9 +213,19 @@ impl Takeover {
 
     fn evidence(&mut self, evidence: Evidence) {
         let me = self.shared.driver.me();
+        // Executors notice late that a stream to one that is over has ended.
+        let about = evidence.scheduler();
+        if about.is_some_and(|about| self.shared.membership.is_over(about)) {
+            return;
+        }
         match &evidence {
             Evidence::Alive { scheduler } => {
                 self.suspect.remove(scheduler);
+            }
+            Evidence::Still { scheduler, silence } => {
+                let since = Instant::now().checked_sub(*silence);
+                let since = since.unwrap_or(self.started);
+                self.suspect.entry(scheduler.clone()).or_insert(since);
             }
             Evidence::Refused { scheduler }
             | Evidence::Stream {
@@ -375,11 +391,13 @@ impl Takeover {
     fn spawn_step(&self, step: Step, record: Option<paceline_proto::state::Record>) {
         let shared = Arc::clone(&self.shared);
         let journaling = self.journaling.clone();
+        let me = shared.driver.me();
         self.shared
             .tasks
             .spawn(steps::until_stopped(Arc::clone(&shared), async move {
-                let stepped = steps::take(&shared, &journaling, &step, record).await;
-                shared.driver.newsroom.tell(News::Stepped(step, stepped));
+                let stepped = steps::take(&shared, &journaling, &me, &step, record).await;
+                let news = News::Stepped(me, step, stepped);
+                shared.driver.newsroom.tell(news);
             }));
     }
 
@@ -486,7 +504,7 @@ impl Takeover {
             metrics.violated(Invariant::OneOwner, &why.to_string());
         }
         if self.shared.is_draining() {
-            self.shared.driver.fence(|_| {});
+            self.shared.driver.close();
             self.shared.driver.newsroom.change();
             return;
         }
@@ -505,6 +523,7 @@ impl Takeover {
         self.suspicion = Suspicion::new(self.journaling.suspicion);
         self.sealed.clear();
         self.sealing.clear();
+        self.wake = None;
         self.look_for_journals();
         self.shared.driver.newsroom.change();
     }

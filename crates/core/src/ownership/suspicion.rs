@@ -71,6 +71,20 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// The peer that it is about, if it is one.
+    pub fn scheduler(&self) -> Option<&SchedulerId> {
+        match self {
+            Evidence::Alive { scheduler }
+            | Evidence::Still { scheduler, .. }
+            | Evidence::Refused { scheduler }
+            | Evidence::Stream { scheduler, .. }
+            | Evidence::Gone { scheduler } => Some(scheduler),
+            Evidence::ExecutorGone { .. } => None,
+        }
+    }
+}
+
 /// What is held of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
@@ -147,8 +161,11 @@ impl Suspicion {
                 scheduler,
                 held,
             } => {
-                let peer = self.peers.entry(scheduler).or_default();
-                peer.streams.insert(executor, held);
+                // That a stream has ended is told late, perhaps of one that is gone for good.
+                if held || self.peers.contains_key(&scheduler) {
+                    let peer = self.peers.entry(scheduler).or_default();
+                    peer.streams.insert(executor, held);
+                }
             }
             Evidence::ExecutorGone { executor } => {
                 for peer in self.peers.values_mut() {
@@ -294,6 +311,12 @@ mod tests {
         let gone = Evidence::Gone {
             scheduler: scheduler("a"),
         };
-        assert_eq!(dead(vec![still("a", 5000), gone]), [""; 0]);
+        assert_eq!(dead(vec![still("a", 5000), gone.clone()]), [""; 0]);
+        // Executors notice late, and it does not take part in anything again.
+        let mut suspicion = Suspicion::new(SuspicionOptions::default());
+        for piece in [alive("a"), alive("b"), gone, stream("x", "a", false)] {
+            suspicion.handle(piece, NOW);
+        }
+        assert_eq!(suspicion.live(), [scheduler("b")].into());
     }
 }

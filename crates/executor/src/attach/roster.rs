@@ -122,6 +122,20 @@ struct Dialer {
     end: CancellationToken,
 }
 
+impl Dialer {
+    /// A scheduler that was taken over goes on at its address under another id: if nobody names the
+    /// former one any more, the dialer is there for the other one.
+    fn follow(&mut self, told: &HashSet<&Told>) {
+        let Some(former) = self.told.as_ref().filter(|former| !told.contains(former)) else {
+            return;
+        };
+        let mut successors = told.iter().filter(|by| by.address == former.address);
+        if let Some(successor) = successors.next() {
+            self.told = Some(Told::clone(successor));
+        }
+    }
+}
+
 impl Roster {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.node.stop.clone();
@@ -197,6 +211,7 @@ impl Roster {
         let configured: HashSet<&SocketAddr> = self.configured.values().flatten().collect();
         let told: HashSet<&Told> = self.told.values().flatten().collect();
         self.dialers.retain(|address, dialer| {
+            dialer.follow(&told);
             let named = dialer.told.as_ref().is_some_and(|by| told.contains(by));
             let useful = named || configured.contains(address);
             if !useful {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use paceline_core::Event;
 use paceline_model::{QueryId, QueryStatus};
+use paceline_plan::WriteInto;
 
 use super::{Driver, State};
 use crate::record::QueryRecord;
@@ -18,6 +19,11 @@ impl Driver {
         look: impl FnOnce(&mut QueryRecord) -> T,
     ) -> Option<T> {
         self.state.lock().shelf.get_mut(query).map(look)
+    }
+
+    /// Where a query that failed may have left files that others see.
+    pub(crate) fn leaves_behind(&self, query: QueryId) -> Option<WriteInto> {
+        self.state.lock().shelf.leaves_behind(&query).cloned()
     }
 
     /// Somebody read a result to its end: it needs no owner any more, and is kept only for who asks

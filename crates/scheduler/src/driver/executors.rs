@@ -142,11 +142,11 @@ impl Driver {
             // One reason to fail is that it did not have the plan; it is sent again.
             state.links.forget_plan(executor, id.query, id.stage);
         }
+        let stopped = !matches!(report.state, AttemptState::Running { .. });
+        if stopped && state.shelf.leaves_behind(&id.query).is_some() {
+            self.newsroom.tell(News::Leftovers { query: id.query });
+        }
         if let Some(record) = state.shelf.get_mut(&id.query) {
-            if record.leaves_files_behind() && !matches!(report.state, AttemptState::Running { .. })
-            {
-                self.newsroom.tell(News::Leftovers { query: id.query });
-            }
             if let Some(bytes) = report.inline_result {
                 record.keep_inline(id.task, id.attempt, bytes);
             }

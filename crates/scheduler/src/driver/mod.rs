@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use paceline_core::{Action, Core, Event, Now, Outcome};
 use paceline_model::{
-    ByteSize, Epoch, ErrorClass, QueryError, QueryId, QueryState, SchedulerId, StageProgress,
+    ByteSize, Epoch, ErrorClass, LostOutput, QueryError, QueryId, QueryState, SchedulerId,
+    StageProgress,
 };
 use paceline_plan::analyzed_rows;
 use paceline_proto::state::Record;
@@ -55,6 +56,8 @@ struct State {
     inline_limit: u64,
     linger: Duration,
     next_link: u64,
+    /// Whether this scheduler has given its queries away for good.
+    is_over: bool,
 }
 
 /// What a driver is made of.
@@ -90,6 +93,7 @@ impl Driver {
                 inline_limit: parts.inline_limit.0,
                 linger: parts.linger,
                 next_link: 0,
+                is_over: false,
             }),
             started: Instant::now(),
             wake: watch::Sender::new(None),
@@ -118,6 +122,18 @@ impl Driver {
     pub(crate) fn apply(&self, event: Event) {
         let mut state = self.state.lock();
         self.apply_locked(&mut state, event);
+    }
+
+    /// A part of a result could not be read. False if the query is not this scheduler's any more, so that
+    /// nobody here makes it again.
+    pub(crate) fn result_lost(&self, query: QueryId, lost: LostOutput) -> bool {
+        let mut state = self.state.lock();
+        let here = state.core.status(query).is_some();
+        if here {
+            let lost = vec![lost];
+            self.apply_locked(&mut state, Event::ResultLost { query, lost });
+        }
+        here
     }
 
     fn apply_locked(&self, state: &mut State, event: Event) {
@@ -297,10 +313,36 @@ impl Driver {
         self.newsroom.tell(News::Over { query });
     }
 
+    /// Starts a query as [`submit`](Self::submit) does, if this scheduler is still `me`; gives the record
+    /// back if not.
+    pub(crate) fn submit_as(
+        &self,
+        me: &SchedulerId,
+        record: QueryRecord,
+        deadline: Option<Now>,
+    ) -> Result<(), Box<QueryRecord>> {
+        // The id changes under this lock.
+        let mut state = self.state.lock();
+        if self.me() != *me {
+            return Err(Box::new(record));
+        }
+        self.submit_locked(&mut state, record, deadline);
+        Ok(())
+    }
+
     /// Starts a query. Its record is there before anything of it can happen, and goes into the
     /// journal in its own time.
-    pub(crate) fn submit(&self, mut record: QueryRecord, deadline: Option<Now>) {
-        let mut state = self.state.lock();
+    pub(crate) fn submit(&self, record: QueryRecord, deadline: Option<Now>) {
+        self.submit_locked(&mut self.state.lock(), record, deadline);
+    }
+
+    fn submit_locked(&self, state: &mut State, mut record: QueryRecord, deadline: Option<Now>) {
+        if state.is_over {
+            // It was being planned when the others were given away.
+            record.move_away();
+            state.shelf.insert(record);
+            return;
+        }
         let query = record.query;
         record.linger_until = Instant::now() + state.linger;
         let graph = record.plan.as_ref().map(|plan| Arc::clone(&plan.graph));
@@ -318,7 +360,7 @@ impl Driver {
                 epoch: Epoch::default(),
                 deadline,
             };
-            self.apply_locked(&mut state, event);
+            self.apply_locked(state, event);
         }
     }
 
@@ -335,6 +377,12 @@ impl Driver {
         renew(&self.identity);
         self.wake.send_replace(None);
         self.metrics.observe(&state.core, 0);
+    }
+
+    /// This scheduler owns nothing any more, and will own nothing again: it is shutting down.
+    pub(crate) fn close(&self) {
+        self.state.lock().is_over = true;
+        self.fence(|_| {});
     }
 
     /// Sends the core its ticks, for as long as it is polled.

@@ -41,13 +41,16 @@ impl Service {
         record.catalog = ticket.catalog;
         record.write = Some(into);
         record.ticket = Some(ticket.clone());
-        if let Some(elsewhere) = self.make_durable(&mut record, durable).await? {
+        let me = shared.driver.me();
+        if let Some(elsewhere) = self.make_durable(&mut record, durable, &me).await? {
             return Ok(elsewhere);
         }
         let left = limit.map(|limit| limit.saturating_sub(accepted.elapsed()));
         let deadline = left.map(|left| shared.driver.now_after(left));
-        shared.driver.submit(record, deadline);
-        Ok(submitted(query, schema, ticket, None))
+        match self.start_durable(record, deadline, &me).await? {
+            Some(elsewhere) => Ok(elsewhere),
+            None => Ok(submitted(query, schema, ticket, None)),
+        }
     }
 }
 

@@ -88,6 +88,8 @@ pub(crate) async fn decide(service: &Service, query: QueryId) -> Result<(), Quer
         .driver
         .with_record(&query, |record| record.settle_write(rows));
     shared.driver.decided(query);
+    // Where files count as they are, they stay until the outcome says that they do not.
+    let failed = failed && !known.kept;
     leftovers::remove(shared, &known.into, query, &came.files, failed).await;
     Ok(())
 }

@@ -50,13 +50,11 @@ pub(super) async fn remove(
     }
 }
 
-/// Removes what an attempt had written where others look by the time it heard that its query failed.
-pub(crate) async fn remove_leftovers(shared: Arc<Shared>, query: QueryId) {
-    let into = shared
-        .driver
-        .with_record(&query, |record| record.write.clone());
-    if let Some(into) = into.flatten() {
-        remove(&shared, &into, query, &[], true).await;
+/// Removes what a query wrote where others look, if that failed. Attempts may write until they hear of
+/// it, so this is done again when one has stopped.
+pub(crate) async fn remove_leftovers(shared: &Arc<Shared>, query: QueryId) {
+    if let Some(into) = shared.driver.leaves_behind(query) {
+        remove(shared, &into, query, &[], true).await;
     }
 }
 

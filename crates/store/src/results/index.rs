@@ -63,7 +63,7 @@ pub struct ResultManifest {
     /// How many bytes.
     pub bytes: u64,
     /// Until when it is kept, in milliseconds since 1970 by the clock of whoever ended the query.
-    /// Nothing but its removal may rely on it.
+    /// Nothing but whether it is given out and removed may rely on it.
     pub expires_at_unix_ms: u64,
 }
 
