@@ -18,6 +18,10 @@ use crate::book::{Book, Completion, LinkId};
 use crate::metrics::{Metrics, level};
 use crate::slots::Slots;
 
+/// How long an executor that is to end waits for a new owner of what a dead one left. A takeover is done
+/// in a fraction of that, and what comes later is made again elsewhere.
+const DRAINING_ORPHAN_TTL: Duration = Duration::from_secs(10);
+
 /// Where an executor is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -189,13 +193,16 @@ impl Node {
 
     /// Drops what orphaned queries left.
     pub(crate) fn sweep(&self, now: Instant) {
-        let orphans = self.book.lock().sweep(now, self.pace.orphan_ttl);
+        let ttl = match self.phase() {
+            Phase::Serving => self.pace.orphan_ttl,
+            _ => self.pace.orphan_ttl.min(DRAINING_ORPHAN_TTL),
+        };
+        let orphans = self.book.lock().sweep(now, ttl);
         for (query, live) in orphans {
             tracing::warn!(
                 query_id = %query,
                 attempts = live.len(),
-                "nobody has owned the query for {:?}; what it left is dropped",
-                self.pace.orphan_ttl
+                "nobody has owned the query for {ttl:?}; what it left is dropped"
             );
             self.metrics.orphans.inc();
             self.drop_query(query, &live);

@@ -73,7 +73,8 @@ impl Service {
         })
     }
 
-    async fn outcome(&self, query: QueryId) -> Result<Option<Ending>, QueryError> {
+    /// What became of a query that is over.
+    pub(crate) async fn outcome(&self, query: QueryId) -> Result<Option<Ending>, QueryError> {
         let claims = &self.shared.journaling.claims;
         claims.outcome(query).await.map_err(|e| away(&e))
     }

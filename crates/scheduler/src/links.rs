@@ -156,3 +156,40 @@ impl Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(id: u64) -> Link {
+        let (outgoing, _) = tokio::sync::mpsc::channel(1);
+        let hello = cluster::Hello::default();
+        Link::new(LinkId(id), outgoing, &hello, Instant::now())
+    }
+
+    #[test]
+    fn a_plan_is_sent_once_over_each_stream() {
+        let mut links = Links::default();
+        let [a, b] = ["a", "b"].map(ExecutorId::new);
+        links.insert(a.clone(), link(1));
+        links.insert(b.clone(), link(2));
+        let query = QueryId::from_slice(&[7; 16]).unwrap();
+        let (scan, join) = (StageId(0), StageId(1));
+        assert!(links.needs_plan(&a, query, scan));
+        assert!(!links.needs_plan(&a, query, scan), "it was sent");
+        assert!(links.needs_plan(&a, query, join));
+        assert!(links.needs_plan(&b, query, scan));
+        links.forget_plan(&a, query, scan);
+        assert!(links.needs_plan(&a, query, scan), "it said it has none");
+        links.insert(a.clone(), link(3));
+        assert!(
+            links.needs_plan(&a, query, scan),
+            "it may have started anew"
+        );
+        links.forget_query(&b, query);
+        assert!(
+            links.needs_plan(&b, query, scan),
+            "it has dropped all of it"
+        );
+    }
+}

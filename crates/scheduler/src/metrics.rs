@@ -19,6 +19,7 @@ pub(crate) struct SchedulerMetrics {
     queries: IntCounterVec,
     running: IntGauge,
     queued: IntGauge,
+    stages: IntCounter,
     attempts: IntCounterVec,
     reruns: IntCounter,
     outputs_lost: IntCounter,
@@ -72,6 +73,13 @@ impl SchedulerMetrics {
                 IntGauge::new(
                     "paceline_queries_queued",
                     "Queries that wait for their turn.",
+                ),
+            )?,
+            stages: add(
+                registry,
+                IntCounter::new(
+                    "paceline_stages_total",
+                    "Stages that were finished, and again when outputs were lost and made again.",
                 ),
             )?,
             attempts: add(
@@ -300,6 +308,10 @@ impl SchedulerMetrics {
 
     pub(crate) fn planned(&self, took: Duration) {
         self.planning_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn stage_finished(&self) {
+        self.stages.inc();
     }
 
     pub(crate) fn query_ended(&self, state: QueryState, took: Duration) {

@@ -19,8 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use crate::handover;
 use crate::record::{Part, ResultState};
 use crate::scheduler::Shared;
-use crate::steps::PAUSE;
 use crate::service::Service;
+use crate::steps::PAUSE;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a peer may take to hear something.

@@ -350,7 +350,7 @@ impl QueryRecord {
             state,
             sql: self.sql.clone(),
             stages,
-            error: self.error.clone(),
+            error: self.error.clone().filter(|_| state.is_final()),
             elapsed: self
                 .ended
                 .unwrap_or(now)

@@ -67,6 +67,11 @@ async fn perform(
     }
     let latency = latency::measure(stage).await?;
     report::print(&rows, &latency, stage);
+    verdict(&rows)
+}
+
+/// Whether all answers agree.
+fn verdict(rows: &[runs::Row]) -> Result<(), Failure> {
     let wrong: Vec<String> = rows
         .iter()
         .filter_map(|row| Some(format!("{}: {}", row.query, row.wrong.as_ref()?)))
@@ -80,5 +85,26 @@ async fn perform(
             rows.len(),
             wrong.join("\n  ")
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_testkit::tpch_queries;
+
+    use super::*;
+
+    #[test]
+    fn one_wrong_answer_of_all_is_a_failure_that_names_it() {
+        let mut rows: Vec<_> = tpch_queries()[..2]
+            .iter()
+            .copied()
+            .map(runs::Row::of)
+            .collect();
+        assert!(verdict(&rows).is_ok());
+        rows[1].wrong = Some("3 rows".to_string());
+        let said = verdict(&rows).unwrap_err().to_string();
+        let named = format!("{}: 3 rows", rows[1].query);
+        assert!(said.contains("1 of 2") && said.contains(&named), "{said}");
     }
 }

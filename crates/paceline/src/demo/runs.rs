@@ -29,6 +29,22 @@ pub(super) struct Row {
     pub(super) wrong: Option<String>,
 }
 
+impl Row {
+    /// Nothing was measured yet.
+    pub(super) fn of(query: Query) -> Self {
+        Row {
+            query,
+            rows: 0,
+            here: Duration::ZERO,
+            alone: Duration::ZERO,
+            stages: 0,
+            tasks: 0,
+            exchanged: 0,
+            wrong: None,
+        }
+    }
+}
+
 /// Runs a query once unmeasured and `runs` times measured, through all schedulers in turn.
 pub(super) async fn measure(
     stage: &mut Stage,
@@ -37,16 +53,7 @@ pub(super) async fn measure(
     runs: u16,
 ) -> Result<Row, Failure> {
     let sql = query.sql(scale);
-    let mut row = Row {
-        query: *query,
-        rows: 0,
-        here: Duration::ZERO,
-        alone: Duration::ZERO,
-        stages: 0,
-        tasks: 0,
-        exchanged: 0,
-        wrong: None,
-    };
+    let mut row = Row::of(*query);
     let (mut here, mut alone) = (Vec::new(), Vec::new());
     let first = usize::from(query.number());
     for run in 0..=usize::from(runs) {

@@ -44,6 +44,13 @@ async fn a_cancelled_query_leaves_nothing_behind() {
     let report = running.http(0).query(report.query_id).await.unwrap();
     assert_eq!(report.state, QueryState::Cancelled);
     everything_is_free(&running).await;
+    let mut stopped = 0.0;
+    for executor in running.cluster.executors() {
+        let address = &executor.announced().metrics;
+        let cancelled = "outcome=\"cancelled\"";
+        stopped += Running::labelled(address, "paceline_executor_tasks_total", cancelled).await;
+    }
+    assert!(stopped > 0.0, "nothing was stopped: it came to its own end");
     // The next query finds all slots.
     running
         .flight(0)

@@ -123,14 +123,84 @@ async fn standalone_serves_until_it_is_told_to_stop() {
     assert_eq!(flight.run("select sum(a) from t").await.unwrap().rows(), 1);
     let queries = Running::metric(&announced.metrics, "paceline_queries_total").await;
     assert!(queries >= 1.0, "{queries}");
-    let slots = Running::metric(&announced.metrics, "paceline_exchange_outputs").await;
-    assert!(slots >= 0.0);
+    let slots = Running::metric(&announced.metrics, "paceline_executor_slots").await;
+    assert!(slots >= 1.0, "{slots}");
     drop(flight);
     let status = process
         .stop(std::time::Duration::from_secs(30))
         .await
         .unwrap();
     assert!(status.success(), "{status}: {}", process.log_tail(20));
+}
+
+/// The two executables of a cluster, as a machine's service manager starts them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_made_of_its_two_executables() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let start = async |program: &str, more: &[String]| {
+        let mut arguments: Vec<String> = ["--announce", "--with-parent"].map(String::from).into();
+        for port in ["http", "cluster", "metrics"] {
+            arguments.extend([format!("--listen-{port}-port"), "0".to_string()]);
+        }
+        arguments.extend_from_slice(more);
+        let (path, log) = (std::path::Path::new(program), at("log"));
+        let started = Process::start("one", path, &arguments, std::path::Path::new(&log));
+        started.await.unwrap()
+    };
+    let own = [
+        "--listen-flight-port",
+        "0",
+        "--state-location",
+        &at("state"),
+    ]
+    .map(String::from);
+    let scheduler = start(env!("CARGO_BIN_EXE_paceline-scheduler"), &own).await;
+    let own = [
+        "--executor-schedulers",
+        &scheduler.announced().cluster,
+        "--executor-directory",
+        &at("executor"),
+    ];
+    let executor = start(
+        env!("CARGO_BIN_EXE_paceline-executor"),
+        &own.map(String::from),
+    )
+    .await;
+    let mut flight = paceline::client::Flight::connect(&scheduler.announced().flight)
+        .await
+        .unwrap();
+    let csv = at("t.csv");
+    std::fs::write(&csv, "1\n2\n").unwrap();
+    let create = format!(
+        "CREATE EXTERNAL TABLE t (a INT) STORED AS CSV LOCATION '{csv}' \
+         OPTIONS ('format.has_header' 'false')"
+    );
+    flight.run(&create).await.unwrap();
+    assert_eq!(flight.run("select a from t").await.unwrap().rows(), 2);
+    let tasks = Running::metric(
+        &executor.announced().metrics,
+        "paceline_executor_tasks_total",
+    );
+    assert!(tasks.await >= 1.0, "the executor did nothing");
+    drop(flight);
+    for mut process in [executor, scheduler] {
+        let stopped = process.stop(std::time::Duration::from_secs(30)).await;
+        let status = stopped.unwrap();
+        assert!(status.success(), "{status}: {}", process.log_tail(20));
+    }
+    for program in [
+        env!("CARGO_BIN_EXE_paceline-scheduler"),
+        env!("CARGO_BIN_EXE_paceline-executor"),
+    ] {
+        let refused = Command::new(program)
+            .arg("--no-such-flag")
+            .output()
+            .unwrap();
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("--no-such-flag"), "{said}");
+    }
 }
 
 /// Closing the standard input is the death of the parent, as a child sees it.

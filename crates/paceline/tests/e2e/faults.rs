@@ -81,11 +81,14 @@ async fn a_cut_control_connection_costs_nothing() {
     }
     running.cluster.ready().await.unwrap();
     running.create_tpch().await;
-    let (answer, _) = running.start_until(SLOW, midway).await;
+    let (answer, report) = running.start_until(SLOW, midway).await;
     proxy.cut_once();
     let answer = answer.await.unwrap().unwrap();
     check(&reference().await, SLOW, &answer).await.unwrap();
     assert!(proxy.cut_connections() > 0, "no connection was cut");
+    let report = running.http(0).query(report.query_id).await.unwrap();
+    let (attempts, tasks) = attempts(&report);
+    assert_eq!(attempts, tasks, "something was done twice: {report:?}");
     running.cluster.ready().await.unwrap();
 }
 
@@ -103,23 +106,20 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
     })
     .await;
     running.create_tpch().await;
-    let on_disk = |report: &QueryReport| {
-        midway(report)
-            && running
-                .executor_files()
-                .iter()
-                .any(|path| size(path) > 100_000)
+    let large = || {
+        let files = running.executor_files().into_iter();
+        files.filter(|path| size(path) > 100_000)
     };
+    let on_disk = |report: &QueryReport| midway(report) && large().count() >= 2;
     let (answer, _) = running.start_until(SLOW, on_disk).await;
-    let mut hit = 0;
-    for (index, path) in running.executor_files().iter().enumerate() {
-        hit += u32::from(if index % 2 == 0 {
-            damage(path)
-        } else {
-            std::fs::remove_file(path).is_ok()
-        });
+    let (mut damaged, mut deleted) = (0, 0);
+    for (index, path) in large().enumerate() {
+        match index % 2 {
+            0 => damaged += u32::from(damage(&path)),
+            _ => deleted += u32::from(std::fs::remove_file(&path).is_ok()),
+        }
     }
-    assert!(hit > 0, "there was no file to damage");
+    assert!(damaged > 0 && deleted > 0, "{damaged} and {deleted} files");
     let answer = answer.await.unwrap().unwrap();
     check(&reference().await, SLOW, &answer).await.unwrap();
 }

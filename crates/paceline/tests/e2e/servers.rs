@@ -29,10 +29,16 @@ async fn health_readiness_status_and_metrics() {
             &[
                 "paceline_queries_total",
                 "paceline_query_duration_seconds_bucket",
+                "paceline_stages_total",
                 "paceline_task_attempts_total",
+                "paceline_task_reruns_total",
             ][..]
         } else {
             &[
+                "paceline_executor_memory_used_bytes",
+                "paceline_executor_slots",
+                "paceline_executor_slots_used",
+                "paceline_executor_spilled_bytes_total",
                 "paceline_exchange_stored_bytes_total",
                 "paceline_process_resident_memory_bytes",
             ]

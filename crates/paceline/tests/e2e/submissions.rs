@@ -23,8 +23,12 @@ impl Api {
     }
 
     async fn submit(&self, scheduler: usize, sql: &str, key: Option<&str>) -> (StatusCode, Value) {
+        self.send(scheduler, json!({ "sql": sql }), key).await
+    }
+
+    async fn send(&self, scheduler: usize, body: Value, key: Option<&str>) -> (StatusCode, Value) {
         let url = format!("http://{}/v1/queries", self.addresses[scheduler]);
-        let mut request = self.client.post(url).json(&json!({ "sql": sql }));
+        let mut request = self.client.post(url).json(&body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -183,4 +187,32 @@ async fn results_are_kept_for_their_time_and_failures_told() {
         "{}",
         String::from_utf8_lossy(&body)
     );
+    // What has ended stays as it ended, whoever is told to cancel it.
+    for scheduler in 0..2 {
+        let url = format!("http://{}/v1/queries/{query}", api.addresses[scheduler]);
+        let answer = api.client.delete(url).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        assert_eq!(api.report(scheduler, &query).await["state"], "failed");
+    }
+
+    let brief = json!({ "sql": "select 1 as n from nation", "result_ttl": "1s" });
+    let (_, accepted) = api.send(0, brief, None).await;
+    let query = id(&accepted);
+    api.finished(1, &query).await;
+    until("its time is over", || async {
+        let (status, _) = api.get(1, &format!("{query}/results")).await;
+        (status == StatusCode::GONE).then_some(())
+    })
+    .await;
+    assert_eq!(api.report(0, &query).await["state"], "finished");
+
+    let hurried = json!({ "sql": SLOW, "timeout": "200ms" });
+    let (_, accepted) = api.send(0, hurried, None).await;
+    let report = until("its limit is over", || async {
+        let report = api.report(1, &id(&accepted)).await;
+        (report["state"] == "failed").then_some(report)
+    })
+    .await;
+    let said = report["error"]["message"].as_str().unwrap().to_string();
+    assert!(said.contains("200ms"), "{report}");
 }

@@ -152,6 +152,15 @@ impl Running {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+
+    /// The sum of those values of a metric at `host:port` whose labels contain `label`.
+    pub(crate) async fn labelled(address: &str, name: &str, label: &str) -> f64 {
+        let text = text_of(&format!("http://{address}/metrics")).await;
+        text.lines()
+            .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
 }
 
 pub(crate) async fn text_of(url: &str) -> String {
@@ -167,11 +176,7 @@ pub(crate) async fn metric(running: &Running, scheduler: usize, name: &str) -> f
 /// The sum of those values of a scheduler's metric whose labels contain `label`.
 pub(crate) async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
     let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    let text = text_of(&format!("http://{address}/metrics")).await;
-    text.lines()
-        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    Running::labelled(address, name, label).await
 }
 
 pub(crate) fn flags(texts: &[&str]) -> Vec<String> {

@@ -155,11 +155,11 @@ impl Driver {
                 query,
                 stage,
                 outputs,
-            } => self.note(
-                state,
-                *query,
-                written::stage_finished(*query, *stage, outputs),
-            ),
+            } => {
+                self.metrics.stage_finished();
+                let finished = written::stage_finished(*query, *stage, outputs);
+                self.note(state, *query, finished);
+            }
             Action::Settled {
                 query,
                 outcome,

@@ -8,7 +8,7 @@ use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
 use paceline_plan::count_schema;
 use paceline_store::Ending;
 
-use crate::enqueued::{STATUS, away};
+use crate::enqueued::STATUS;
 use crate::keyed::other_statement;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
@@ -55,7 +55,7 @@ impl Service {
     /// # Errors
     /// Why it came to nothing, or that nobody knows it.
     pub(crate) async fn past_answer(&self, query: QueryId) -> Result<ResultStream, QueryError> {
-        match self.past_outcome(query).await? {
+        match self.outcome(query).await? {
             Some(ending) if is_write(&ending) => {
                 let rows = rows_of(&ending)?;
                 Ok(ResultStream::of_batches(count_schema(), count_rows(rows)))
@@ -74,7 +74,7 @@ impl Service {
         query: QueryId,
         sql: &str,
     ) -> Result<Option<Submitted>, QueryError> {
-        let Some(ending) = self.past_outcome(query).await? else {
+        let Some(ending) = self.outcome(query).await? else {
             return Ok(None);
         };
         if !is_write(&ending) {
@@ -92,10 +92,5 @@ impl Service {
             afresh: None,
         };
         Ok(Some(submitted(query, count_schema(), ticket, None)))
-    }
-
-    async fn past_outcome(&self, query: QueryId) -> Result<Option<Ending>, QueryError> {
-        let claims = &self.shared.journaling.claims;
-        claims.outcome(query).await.map_err(|e| away(&e))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use paceline_model::{Epoch, SchedulerId};
+use paceline_model::{Epoch, Invariant, SchedulerId};
 use paceline_store::{
     Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
     StateStore, StoreMetrics,
@@ -41,6 +41,7 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    no_invariant_was_broken(world).await?;
     world.cluster.shut_down().await.map_err(text)?;
     let open = journals.undrained().await.map_err(text)?;
     if !open.is_empty() {
@@ -55,6 +56,26 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
         ));
     }
     no_panic(&world.cluster.logs())
+}
+
+/// What the schedulers that are there have counted since their starts.
+async fn no_invariant_was_broken(world: &World) -> Result<(), String> {
+    for node in world.cluster.schedulers() {
+        let address = format!("http://{}/metrics", node.announced().metrics);
+        // One that was killed last has nothing to say.
+        let Ok(said) = reqwest::get(address).await else {
+            continue;
+        };
+        let said = said.text().await.map_err(text)?;
+        for invariant in Invariant::ALL {
+            let line =
+                format!("paceline_invariant_violations_total{{invariant=\"{invariant}\"}} 0");
+            if !said.lines().any(|said| said == line) {
+                return Err(format!("{} saw '{invariant}' broken", node.name()));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn open(world: &World, registry: &Registry) -> Result<StateStore, String> {
