@@ -175,6 +175,7 @@ fn node(
             heartbeat: options.heartbeat,
             drain_timeout: options.drain_timeout,
             orphan_ttl: options.orphan_ttl,
+            draining_orphan_ttl: options.draining_orphan_ttl,
         },
         read_budget: options.read_budget,
         means: Mutex::new(Some(means)),

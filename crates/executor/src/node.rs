@@ -18,10 +18,6 @@ use crate::book::{Book, Completion, LinkId};
 use crate::metrics::{Metrics, level};
 use crate::slots::Slots;
 
-/// How long an executor that is to end waits for a new owner of what a dead one left. A takeover is done
-/// in a fraction of that, and what comes later is made again elsewhere.
-const DRAINING_ORPHAN_TTL: Duration = Duration::from_secs(10);
-
 /// Where an executor is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -51,6 +47,7 @@ pub(crate) struct Pace {
     pub(crate) heartbeat: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) orphan_ttl: Duration,
+    pub(crate) draining_orphan_ttl: Duration,
 }
 
 /// What tasks work with. Cheap to clone.
@@ -195,7 +192,7 @@ impl Node {
     pub(crate) fn sweep(&self, now: Instant) {
         let ttl = match self.phase() {
             Phase::Serving => self.pace.orphan_ttl,
-            _ => self.pace.orphan_ttl.min(DRAINING_ORPHAN_TTL),
+            _ => self.pace.orphan_ttl.min(self.pace.draining_orphan_ttl),
         };
         let orphans = self.book.lock().sweep(now, ttl);
         for (query, live) in orphans {

@@ -52,6 +52,9 @@ pub struct ExecutorOptions {
     pub drain_timeout: Duration,
     /// How long what a query left is kept while nobody who owns it is attached.
     pub orphan_ttl: Duration,
+    /// The same for an executor that drains. A takeover takes a fraction of that, and what a later owner
+    /// misses is made again elsewhere.
+    pub draining_orphan_ttl: Duration,
     /// How many tasks may wait for slots; a launch beyond that is refused.
     pub queue_limit: usize,
 }
@@ -78,6 +81,7 @@ impl Default for ExecutorOptions {
             heartbeat: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(300),
             orphan_ttl: Duration::from_secs(600),
+            draining_orphan_ttl: Duration::from_secs(10),
             queue_limit: 10_000,
         }
     }
@@ -102,6 +106,7 @@ impl fmt::Debug for ExecutorOptions {
             .field("heartbeat", &self.heartbeat)
             .field("drain_timeout", &self.drain_timeout)
             .field("orphan_ttl", &self.orphan_ttl)
+            .field("draining_orphan_ttl", &self.draining_orphan_ttl)
             .field("queue_limit", &self.queue_limit)
             .finish_non_exhaustive()
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::ipc::writer::FileWriter;
+use datafusion::arrow::ipc::MetadataVersion;
+use datafusion::arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::common::config::{ConfigFileType, TableOptions};
 use datafusion::common::file_options::csv_writer::CsvWriterOptions;
@@ -132,7 +133,10 @@ impl Encoder {
                 Ok(Encoder::Json(LineDelimitedWriter::new(vec![])))
             }
             Kind::Arrow => {
-                let writer = FileWriter::try_new(vec![], columns)?;
+                // Who infers the schema from the beginning of an object expects it right after the magic,
+                // which the format pads to eight bytes; the writer's default pads it to 64.
+                let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
+                let writer = FileWriter::try_new_with_options(vec![], columns, options)?;
                 Ok(Encoder::Arrow(Box::new(writer)))
             }
         }

@@ -53,6 +53,8 @@ mod service;
 mod shelf;
 mod steps;
 mod takeover;
+#[cfg(test)]
+mod testing;
 mod turns;
 mod watching;
 mod wire;

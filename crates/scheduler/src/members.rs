@@ -94,13 +94,13 @@ impl Membership {
         for unreadable in &roster.unreadable {
             tracing::warn!(%unreadable, "a beacon cannot be read");
         }
-        self.observe(&roster);
+        self.observe(&roster, Instant::now());
         Ok(())
     }
 
-    fn observe(&self, roster: &Roster) {
+    fn observe(&self, roster: &Roster, now: Instant) {
         let seen = &mut *self.seen.lock();
-        seen.liveness.observe(roster, Instant::now());
+        seen.liveness.observe(roster, now);
         let beacons = roster.beacons.iter();
         seen.known.extend(beacons.map(|b| b.scheduler.clone()));
         let (liveness, gone) = (&seen.liveness, &seen.gone);
@@ -306,5 +306,70 @@ fn tell_the_unaware(shared: &Arc<Shared>) {
                     .tell_one_of_seal(&beacon, &beacon.scheduler)
                     .await;
             }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_store::Addresses;
+
+    use super::*;
+    use crate::testing::store;
+
+    const BEAT: Duration = Duration::from_secs(1);
+
+    fn beacon(name: &str, beat: u64) -> Beacon {
+        Beacon {
+            scheduler: SchedulerId::new(name),
+            incarnation: Incarnation(Uuid::nil()),
+            addresses: Addresses {
+                cluster: String::new(),
+                flight: String::new(),
+                http: String::new(),
+            },
+            zone: String::new(),
+            version: String::new(),
+            beat,
+        }
+    }
+
+    fn roster(names: &[&str], beat: u64) -> Roster {
+        Roster {
+            beacons: names.iter().map(|name| beacon(name, beat)).collect(),
+            unreadable: vec![],
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_its_beacon_away_without_a_word_is_missed_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let members = Members::new(store(directory.path()));
+        let membership = Membership::new(members, beacon("me", 0), BEAT);
+        let begun = Instant::now();
+        membership.observe(&roster(&["me", "told", "silent"], 1), begun);
+        membership.gone_for_good(&SchedulerId::new("told"));
+        let mut missed = Vec::new();
+        for beat in 2..=10 {
+            let now = begun + BEAT * u32::try_from(beat).unwrap();
+            membership.observe(&roster(&["me"], beat), now);
+            missed.push(membership.take_vanished());
+        }
+        let times = missed.iter().filter(|missed| **missed).count();
+        assert_eq!(times, 1, "{missed:?}");
+        assert!(!missed[0], "a listing may lag behind");
+    }
+
+    #[tokio::test]
+    async fn who_did_not_beat_for_two_beats_may_be_missed_until_it_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let members = Members::new(store(directory.path()));
+        let membership = Membership::new(members, beacon("me", 0), BEAT);
+        let first = Instant::now() + BEAT;
+        membership.beat(first).await.unwrap();
+        assert!(!membership.may_be_missed(first + BEAT));
+        let late = first + BEAT * 2;
+        assert!(membership.may_be_missed(late));
+        membership.beat(late).await.unwrap();
+        assert!(!membership.may_be_missed(late));
     }
 }

@@ -282,23 +282,9 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use paceline_store::{
-        JournalMetrics, JournalOptions, Journals, Limits, StateLocation, StateStore, StoreMetrics,
-    };
-    use prometheus::Registry;
-
     use super::*;
+    use crate::testing::{journal, journals};
     use crate::written;
-
-    fn journals(directory: &std::path::Path) -> Journals {
-        let registry = Registry::new();
-        let location =
-            StateLocation::parse(&directory.display().to_string(), &Default::default(), []);
-        let location = location.unwrap();
-        let metrics = StoreMetrics::register(&registry).unwrap();
-        let store = StateStore::open(&location, Limits::default(), metrics).unwrap();
-        Journals::new(store, JournalMetrics::register(&registry).unwrap())
-    }
 
     /// What is claimed for a record is claimed in the name that decided on it.
     #[tokio::test]
@@ -306,9 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journals = journals(directory.path());
         let [former, present] = ["former", "present"].map(SchedulerId::new);
-        let begin = |id: &SchedulerId| {
-            Journal::begin(id.clone(), journals.clone(), JournalOptions::default())
-        };
+        let begin = |id: &SchedulerId| journal(&journals, id);
         let (scribe, writing) = Scribe::new(begin(&former));
         tokio::spawn(writing);
         let accepted = |n: u8| {

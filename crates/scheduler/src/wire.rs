@@ -200,3 +200,66 @@ fn operator(operator: cluster::OperatorMetrics) -> Vec<OperatorMetric> {
     });
     metrics.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use paceline_model::{ExchangeKind, ExecutorId, OutputLocation, PartitionRange};
+    use prost::Message as _;
+
+    use super::*;
+
+    /// The length of a launch of so many tasks that read so many outputs.
+    fn length(consumers: u32, producers: u32) -> usize {
+        let stage = Stage {
+            id: StageId(1),
+            plan: Arc::from(&b""[..]),
+            partitions: consumers,
+            divisible: true,
+            exchange: ExchangeKind::Forward,
+            inputs: Vec::new(),
+            deterministic: true,
+            scan_bytes: 0,
+            text: Arc::from(""),
+        };
+        let settings = BTreeMap::new();
+        let of = LaunchOf {
+            query: QueryId::from_slice(&[7; 16]).unwrap(),
+            epoch: Epoch(0),
+            stage: &stage,
+            with_plan: true,
+            inline_limit: 0,
+            settings: &settings,
+        };
+        let tasks: Vec<_> = (0..consumers)
+            .map(|task| TaskLaunch {
+                task: TaskId(task),
+                attempt: Attempt(0),
+                partitions: PartitionRange::new(task, 1),
+                slots: 1,
+            })
+            .collect();
+        let outputs: Vec<_> = (0..producers)
+            .map(|task| OutputLocation {
+                task: TaskId(task),
+                attempt: Attempt(0),
+                partitions: PartitionRange::new(0, consumers),
+                executor: ExecutorId::new(format!("x{}", task % 3)),
+                address: "executor.example:50052".to_string(),
+            })
+            .collect();
+        let message = launch(&of, &tasks, &[(StageId(0), outputs.into())]);
+        let message = Some(message);
+        cluster::FromScheduler { message }.encoded_len()
+    }
+
+    #[test]
+    fn a_launch_grows_with_producers_and_consumers_and_not_with_their_product() {
+        let apart = length(2000, 1) + length(1, 2000);
+        let together = length(2000, 2000);
+        assert!(together <= apart + 8 * 2000, "{together} and {apart} bytes");
+        assert!(length(1, 2000) > 2000, "outputs are in it");
+    }
+}

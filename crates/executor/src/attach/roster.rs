@@ -221,3 +221,28 @@ impl Roster {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialer_follows_a_scheduler_that_goes_on_under_another_id() {
+        let told = |scheduler: &str, address: &str| Told {
+            scheduler: SchedulerId::new(scheduler),
+            address: address.to_string(),
+        };
+        let mut dialer = Dialer {
+            told: Some(told("a", "here:1")),
+            end: CancellationToken::new(),
+        };
+        let (former, next) = (told("a", "here:1"), told("b", "here:1"));
+        let other = told("c", "there:1");
+        dialer.follow(&HashSet::from([&former, &next]));
+        assert_eq!(dialer.told, Some(former), "it is still named");
+        dialer.follow(&HashSet::from([&other]));
+        assert_ne!(dialer.told.as_ref(), Some(&other), "that one is elsewhere");
+        dialer.follow(&HashSet::from([&next, &other]));
+        assert_eq!(dialer.told, Some(next));
+    }
+}

@@ -225,6 +225,30 @@ async fn what_nobody_owns_is_dropped_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draining_executor_waits_for_no_owner_that_is_gone() {
+    let tables = Tables::new().await;
+    let mut scheduler = Scheduler::start("scheduler").await;
+    let mut options = options(&[scheduler.address]);
+    options.draining_orphan_ttl = std::time::Duration::from_millis(100);
+    let running = executor_with(options);
+    let mut attached = scheduler.attached().await;
+    let stored = tables.plan("SELECT * FROM t", &[2]).await;
+    let all = PartitionRange::new(0, stored.root().partitions);
+    let launch = Launching::new(new_query(), 0, stored.root());
+    let id = launch.send(&attached, 0, 0, all, 1).await;
+    assert!(matches!(attached.ended(id).await, State::Finished(_)));
+    running.executor.drain();
+    attached.load("it says so", |load| load.draining).await;
+    attached.ends_within_heartbeats(id, 4).await;
+    assert_eq!(running.executor.status().queries, 1, "its owner is there");
+
+    scheduler.kill();
+    running.done().await;
+    let dropped = running.metric("paceline_executor_orphaned_queries_total", None);
+    assert_eq!(dropped, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_is_enough_to_find_all_schedulers_and_new_ones() {
     let mut a = Scheduler::start("scheduler-a").await;
     let mut b = Scheduler::start("scheduler-b").await;

@@ -214,6 +214,29 @@ async fn a_query_out_of_memory_says_so_and_leaves_the_executor_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sort_that_does_not_fit_spills_and_leaves_no_file() {
+    let mut cluster = Cluster::start_with(1, |options| {
+        options.memory_limit = paceline_model::ByteSize::mib(20);
+    })
+    .await;
+    let sql = "SELECT sum(k * n) FROM (SELECT k, row_number() OVER \
+               (ORDER BY repeat(s, 30), k) AS n FROM t)";
+    let graph = cluster.tables.plan(sql, &[1]).await;
+    let all = PartitionRange::new(0, graph.root().partitions);
+    let launch = Launching::new(new_query(), 0, graph.root()).inline(1000);
+    let attached = &mut cluster.attached[0];
+    let id = launch.send(attached, 0, 0, all, 1).await;
+    let finished = match attached.ended(id).await {
+        State::Finished(finished) => finished,
+        other => panic!("{other:?}"),
+    };
+    assert!(finished.spilled_bytes > 0, "it fitted: {finished:?}");
+    let answer = decode(&finished.inline_result.unwrap());
+    assert_eq!(lines(&answer), cluster.tables.expected(sql).await);
+    assert_eq!(cluster.executors[0].files(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_partitions_pass_through_one_slot_and_a_mebibyte() {
     let mut cluster = Cluster::start_with(2, |options| {
         options.slots = 1;

@@ -149,6 +149,8 @@ section! {
         drain_timeout: Millis = seconds(300),
         /// How long the outputs of a query are kept that no attached scheduler owns.
         orphan_ttl: Millis = seconds(600),
+        /// The same for an executor that was told to stop.
+        draining_orphan_ttl: Millis = seconds(10),
         /// How many tasks may wait for a slot.
         queue_limit: usize = 10_000,
     }

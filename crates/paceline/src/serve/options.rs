@@ -120,6 +120,7 @@ pub(super) fn executor(configuration: &Configuration) -> ExecutorOptions {
         heartbeat: executor.heartbeat.0,
         drain_timeout: executor.drain_timeout.0,
         orphan_ttl: executor.orphan_ttl.0,
+        draining_orphan_ttl: executor.draining_orphan_ttl.0,
         queue_limit: executor.queue_limit,
         object_store: configuration.storage.options.0.clone(),
     }

@@ -79,6 +79,7 @@ fn taken_ports_are_named() {
     for (role, ports) in [
         ("scheduler", &free[..]),
         ("executor", &["http", "cluster", "metrics"][..]),
+        ("standalone", &free[..]),
     ] {
         for which in ports {
             let mut arguments = vec![role.to_string()];
@@ -110,13 +111,13 @@ fn unusable_state_locations_are_named() {
         ("/proc/nothing/here", "/proc/nothing/here"),
         ("s3://user:hush@bucket/x", "credentials"),
     ] {
-        let arguments = [&["scheduler", "--state-location", location][..], &ANY_PORT].concat();
-        refuses(&arguments, &[word]);
-        let errors = paceline(&arguments).stderr;
-        assert!(
-            !String::from_utf8_lossy(&errors).contains("hush"),
-            "a secret was printed"
-        );
+        for role in ["scheduler", "standalone"] {
+            let arguments = [&[role, "--state-location", location][..], &ANY_PORT].concat();
+            refuses(&arguments, &[word]);
+            let errors = paceline(&arguments).stderr;
+            let printed = String::from_utf8_lossy(&errors).contains("hush");
+            assert!(!printed, "a secret was printed");
+        }
     }
 }
 

@@ -154,6 +154,19 @@ async fn tables_and_state_lie_on_s3() {
     }
     assert_eq!(count(&running, 1, "own").await, Ok(30));
     assert_eq!(count(&running, 1, "copied").await, Ok(30));
+    for format in ["CSV", "JSON", "ARROW"] {
+        for sql in [
+            format!("COPY own TO 's3://paceline/{format}/' STORED AS {format}"),
+            format!(
+                "CREATE EXTERNAL TABLE as_{format} STORED AS {format} \
+                 LOCATION 's3://paceline/{format}/'"
+            ),
+        ] {
+            running.flight(0).await.run(&sql).await.unwrap();
+        }
+        let rows = count(&running, 1, &format!("as_{format}")).await;
+        assert_eq!(rows, Ok(30), "{format}");
+    }
     for entry in std::fs::read_dir(running.cluster.logs()).unwrap() {
         let log = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(!log.contains("hush"), "a secret was logged");

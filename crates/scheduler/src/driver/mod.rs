@@ -7,6 +7,8 @@
 mod adopting;
 mod clients;
 mod executors;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

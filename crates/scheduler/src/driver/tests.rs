@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use paceline_core::Options;
+use paceline_model::{Attempt, ErrorClass, ExecutorId, TaskId};
+use prometheus::Registry;
+use uuid::Uuid;
+
+use paceline_plan::WriteInto;
+
+use super::*;
+use crate::testing::{journal, journals};
+
+fn driver(directory: &std::path::Path) -> Driver {
+    let identity = Identity::draw("s");
+    let journals = journals(directory);
+    // Nobody writes: what would be written stays in the scribe.
+    let (scribe, _) = Scribe::new(journal(&journals, &identity.id()));
+    let (newsroom, _) = Newsroom::new();
+    Driver::new(Parts {
+        identity,
+        core: Core::new(Options::default()),
+        scribe,
+        newsroom,
+        keep: Keep {
+            consumed: Duration::ZERO,
+            unread: Duration::ZERO,
+            abandoned: Duration::ZERO,
+        },
+        inline_limit: ByteSize(0),
+        linger: Duration::ZERO,
+        metrics: SchedulerMetrics::register(&Registry::new()).unwrap(),
+    })
+}
+
+fn record() -> QueryRecord {
+    let query = QueryId(Uuid::now_v7());
+    let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
+    QueryRecord::new(query, "select 1".to_string(), schema, None, now, now)
+}
+
+fn is_moved(driver: &Driver, query: QueryId) -> bool {
+    let moved = driver.with_record(&query, |record| record.is_moved());
+    moved.expect("it is on the shelf")
+}
+
+#[tokio::test]
+async fn what_is_submitted_after_all_was_given_away_is_for_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let before = record();
+    let query = before.query;
+    driver.submit(before, None);
+    assert!(!is_moved(&driver, query));
+    driver.close();
+    assert!(is_moved(&driver, query));
+    let late = record();
+    let query = late.query;
+    driver.submit(late, None);
+    assert!(is_moved(&driver, query), "nobody here would run it");
+}
+
+#[tokio::test]
+async fn what_was_made_durable_under_a_former_id_is_not_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let former = driver.me();
+    driver.fence(|identity| {
+        identity.renew();
+    });
+    let given = record();
+    let query = given.query;
+    let back = driver.submit_as(&former, given, None);
+    assert_eq!(back.map_err(|record| record.query), Err(query));
+    assert!(driver.with_record(&query, |_| ()).is_none());
+    assert!(driver.submit_as(&driver.me(), record(), None).is_ok());
+}
+
+#[tokio::test]
+async fn who_runs_by_itself_is_told_of_by_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let mut submitted = record().answered(vec![], Instant::now());
+    submitted.kept = Some(Duration::from_secs(60));
+    let read = record().answered(vec![], Instant::now());
+    let (submitted_id, read_id) = (submitted.query, read.query);
+    driver.submit(submitted, None);
+    driver.submit(read, None);
+    driver.fence(|identity| {
+        identity.renew();
+    });
+    assert!(is_moved(&driver, submitted_id));
+    assert!(driver.status(&submitted_id).is_none());
+    assert!(!is_moved(&driver, read_id), "its rows are here");
+    // Nothing of it is kept here for good.
+    driver.tidy();
+    assert!(driver.with_record(&submitted_id, |_| ()).is_none());
+}
+
+#[tokio::test]
+async fn nobody_makes_a_part_again_of_what_is_not_driven_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let lost = LostOutput {
+        stage: paceline_model::StageId(0),
+        task: TaskId(0),
+        attempt: Attempt(0),
+        executor: ExecutorId::new("x"),
+        unreachable: true,
+    };
+    assert!(!driver.result_lost(record().query, lost));
+}
+
+#[tokio::test]
+async fn files_of_a_failed_copy_go_once_its_outcome_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let into = WriteInto::Files {
+        location: "file:///x/".to_string(),
+    };
+    let mut copy = record();
+    copy.write = Some(into.clone());
+    copy.kept = Some(Duration::from_secs(60));
+    let query = copy.query;
+    driver.submit(copy, None);
+    assert_eq!(driver.leaves_behind(query), None, "it may yet succeed");
+    let failed = QueryError::new(ErrorClass::User, "no");
+    driver.with_record(&query, |record| {
+        record.settle_failed(QueryState::Failed, failed, Instant::now());
+    });
+    assert_eq!(
+        driver.leaves_behind(query),
+        None,
+        "another owner may yet finish it"
+    );
+    driver.with_record(&query, |record| record.is_concluded = true);
+    assert_eq!(driver.leaves_behind(query), Some(into.clone()));
+    // An attempt may say that it has stopped after the record has gone.
+    driver.let_go(query);
+    assert_eq!(driver.leaves_behind(query), Some(into));
+}
