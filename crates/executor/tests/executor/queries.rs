@@ -216,11 +216,12 @@ async fn a_query_out_of_memory_says_so_and_leaves_the_executor_well() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sort_that_does_not_fit_spills_and_leaves_no_file() {
     let mut cluster = Cluster::start_with(1, |options| {
-        options.memory_limit = paceline_model::ByteSize::mib(20);
+        options.memory_limit = paceline_model::ByteSize::mib(48);
     })
     .await;
     let sql = "SELECT sum(k * n) FROM (SELECT k, row_number() OVER \
-               (ORDER BY repeat(s, 30), k) AS n FROM t)";
+               (ORDER BY repeat(s, 2), k, d) AS n \
+               FROM t CROSS JOIN generate_series(1, 30) AS more (d))";
     let graph = cluster.tables.plan(sql, &[1]).await;
     let all = PartitionRange::new(0, graph.root().partitions);
     let launch = Launching::new(new_query(), 0, graph.root()).inline(1000);
