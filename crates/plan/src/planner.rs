@@ -210,8 +210,9 @@ impl Planner {
                 if let Some(answer) = name_taken(&writing, catalog)? {
                     return Ok(answer);
                 }
+                let input = single.optimize(&writing.input)?;
                 let staged = self
-                    .written(&single, &writing, settings, catalog, slots)
+                    .stages(&single, &input, Some(&writing), settings, catalog, slots)
                     .await?;
                 let plan = QueryPlan {
                     graph: staged.graph,
@@ -230,13 +231,11 @@ impl Planner {
             ))),
             LogicalPlan::Explain(explain) if writes(&explain.plan) => {
                 let writing = Writing::of(&single, catalog, data, &explain.plan, sql)?;
+                let input = single.optimize(&writing.input)?;
                 let staged = self
-                    .written(&single, &writing, settings, catalog, slots)
+                    .stages(&single, &input, Some(&writing), settings, catalog, slots)
                     .await?;
-                let text = single
-                    .optimize(&writing.input)?
-                    .display_indent()
-                    .to_string();
+                let text = input.display_indent().to_string();
                 Ok(Planned::Rows {
                     schema: explain_schema(),
                     batches: vec![explained_rows(&text, &staged.graph)],
@@ -244,10 +243,11 @@ impl Planner {
             }
             LogicalPlan::Explain(explain) => {
                 explainable(&explain.plan)?;
+                let input = single.optimize(&explain.plan)?;
                 let staged = self
-                    .stages(&single, &explain.plan, settings, catalog, slots)
+                    .stages(&single, &input, None, settings, catalog, slots)
                     .await?;
-                let text = single.optimize(&explain.plan)?.display_indent().to_string();
+                let text = input.display_indent().to_string();
                 Ok(Planned::Rows {
                     schema: explain_schema(),
                     batches: vec![explained_rows(&text, &staged.graph)],
@@ -255,8 +255,9 @@ impl Planner {
             }
             LogicalPlan::Analyze(analyze) => {
                 explainable(&analyze.input)?;
+                let input = single.optimize(&analyze.input)?;
                 let staged = self
-                    .stages(&single, &analyze.input, settings, catalog, slots)
+                    .stages(&single, &input, None, settings, catalog, slots)
                     .await?;
                 Ok(Planned::Query(QueryPlan {
                     graph: staged.graph,
@@ -265,7 +266,10 @@ impl Planner {
                     analyze: true,
                 }))
             }
-            query => self.query(&single, &query, settings, catalog, slots).await,
+            query => {
+                let query = single.optimize(&query)?;
+                self.query(&single, &query, settings, catalog, slots).await
+            }
         }
     }
 
@@ -277,7 +281,7 @@ impl Planner {
         catalog: &Catalog,
         slots: &[u32],
     ) -> Result<Planned> {
-        let plan = single.create_physical_plan(logical).await?;
+        let plan = physical(single, logical).await?;
         if knows_itself(&plan) || matches!(logical, LogicalPlan::DescribeTable(_)) {
             let schema = plan.schema();
             let batches = collect(plan, single.task_ctx()).await?;
@@ -298,31 +302,18 @@ impl Planner {
         &self,
         single: &SessionState,
         logical: &LogicalPlan,
+        write: Option<&Writing>,
         settings: &SessionSettings,
         catalog: &Catalog,
         slots: &[u32],
     ) -> Result<Staged> {
-        let plan = single.create_physical_plan(logical).await?;
-        self.staged(single, plan, logical, None, settings, catalog, slots)
-            .await
-    }
-
-    /// The stages of a statement that writes.
-    async fn written(
-        &self,
-        single: &SessionState,
-        writing: &Writing,
-        settings: &SessionSettings,
-        catalog: &Catalog,
-        slots: &[u32],
-    ) -> Result<Staged> {
-        let (logical, write) = (&writing.input, Some(writing));
-        let plan = single.create_physical_plan(logical).await?;
+        let plan = physical(single, logical).await?;
         self.staged(single, plan, logical, write, settings, catalog, slots)
             .await
     }
 
-    /// One stage for what is small or has only one executor to run on; several for all else.
+    /// One stage for what is small or has only one executor to run on; several for all else. `plan` is
+    /// how one process would run `logical`.
     #[expect(
         clippy::too_many_arguments,
         reason = "what a plan depends on, all of it"
@@ -351,7 +342,7 @@ impl Planner {
         // Both plans of a statement see the same `now()`.
         let now = single.execution_props().query_execution_start_time;
         state.execution_props_mut().query_execution_start_time = now;
-        let plan = state.create_physical_plan(logical).await?;
+        let plan = physical(&state, logical).await?;
         let plan = materialize(plan, &state).await?;
         let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
         let schema = plan.schema();
@@ -405,6 +396,14 @@ async fn logical_plan(
         return Ok(plan);
     }
     plan.with_param_values(ParamValues::from(parameters))
+}
+
+/// The physical plan of a logical one that is optimized already. What optimizing does is the same for
+/// every shape, so a statement goes through it once; `SessionState::create_physical_plan` would do it
+/// again for each shape.
+async fn physical(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planner = state.query_planner();
+    planner.create_physical_plan(optimized, state).await
 }
 
 /// What is wrong with a table that the statement names, if it is in the catalog and unusable.

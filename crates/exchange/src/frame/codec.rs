@@ -118,7 +118,8 @@ impl FrameCodec {
         })
     }
 
-    /// Reads a frame. Buffers that are not compressed are not copied either, if they are aligned.
+    /// Reads a frame. What is not compressed is not copied either if the frame is aligned, and copied
+    /// once if it is not.
     pub(crate) fn decode(&self, bytes: Bytes) -> Result<RecordBatch, ArrowError> {
         // Arrow asserts where a length or offset makes no sense. The checksum rules out damage, so
         // only a peer that lies gets here; it must not take the process down either.
@@ -152,6 +153,10 @@ impl FrameCodec {
                     let batch = message
                         .header_as_record_batch()
                         .ok_or_else(|| invalid("no record batch"))?;
+                    let body = match batch.compression() {
+                        Some(_) => body,
+                        None => aligned(body),
+                    };
                     let batch = read_record_batch(
                         &body,
                         batch,
@@ -166,6 +171,16 @@ impl FrameCodec {
             }
         }
     }
+}
+
+/// The same bytes where columns can lie in them as they are. Arrow would copy the columns that are not
+/// aligned, one by one, while those that need no alignment (the bytes of strings) keep all of the
+/// frame from being freed: it would be there twice. Frames that a connection brings begin anywhere.
+fn aligned(body: Buffer) -> Buffer {
+    if (body.as_ptr() as usize).is_multiple_of(ALIGNMENT) {
+        return body;
+    }
+    Buffer::from(body.as_slice())
 }
 
 /// The flatbuffer that begins at `at` with its prefix, and where its body begins.
@@ -222,4 +237,45 @@ pub(crate) fn with_schema(
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let (_, columns, _) = batch.into_parts();
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::measure::retained_by;
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::Schema;
+
+    fn numbers_and_names(rows: i64) -> RecordBatch {
+        let schema = Schema::new(vec![
+            Field::new("number", DataType::Int64, false),
+            Field::new("name", DataType::Utf8, false),
+        ]);
+        let numbers = Int64Array::from_iter_values(0..rows);
+        let names = StringArray::from_iter_values((0..rows).map(|n| format!("name {n}")));
+        let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(names)];
+        RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+    }
+
+    #[test]
+    fn a_frame_is_in_memory_once_wherever_it_begins() {
+        let batch = numbers_and_names(10_000);
+        let codec = FrameCodec::new(batch.schema(), Compression::None).unwrap();
+        let mut context = IpcWriteContext::default();
+        let encoded = codec.encode(&batch, Packing::Plain, &mut context).unwrap();
+        for begin in 0..ALIGNMENT {
+            let mut arrived = vec![0; begin];
+            arrived.extend_from_slice(&encoded.bytes);
+            let arrived = Bytes::from(arrived).slice(begin..);
+            let length = arrived.len() as u64;
+            let decoded = codec.decode(arrived).unwrap();
+            assert_eq!(decoded, batch);
+            let data: Vec<_> = decoded.columns().iter().map(|c| c.to_data()).collect();
+            let retained = retained_by(&data);
+            assert!(
+                retained <= length + 128,
+                "{retained} bytes are kept of {length} that began at {begin}"
+            );
+        }
+    }
 }
