@@ -84,7 +84,7 @@ pub(crate) struct QueryRecord {
     /// When it was accepted, by its first owner's clock.
     pub(crate) accepted_unix_millis: u64,
     pub(crate) schema: SchemaRef,
-    /// None for what the scheduler answered itself.
+    /// None for what the scheduler answered itself, and for what nobody can run.
     pub(crate) plan: Option<QueryPlan>,
     pub(crate) accepted: Instant,
     pub(crate) planning: Duration,
@@ -193,7 +193,7 @@ impl QueryRecord {
                 query,
                 legacy.sql,
                 legacy.schema,
-                Some(legacy.plan),
+                legacy.plan.ok(),
                 accepted,
                 now,
             )

@@ -440,21 +440,25 @@ impl Takeover {
         let Some(coming) = self.coming.remove(&(query, epoch)) else {
             return;
         };
-        let legacy = match written::legacy(coming.known) {
-            Ok(legacy) => legacy,
-            Err(malformed) => {
-                tracing::error!(%query, %malformed, "the query cannot be carried on");
-                return;
-            }
-        };
-        tracing::info!(%query, %epoch, afresh = coming.afresh, "adopted");
+        let legacy = written::legacy(coming.known);
         let driver = &self.shared.driver;
         driver.metrics.adopted(coming.decided.elapsed());
-        if coming.afresh {
-            driver.adopt_afresh(query, epoch, legacy);
-        } else {
-            driver.adopt(query, epoch, legacy);
-            driver.metrics.taken_over(coming.since.elapsed());
+        let plan = legacy.plan.as_ref();
+        let graph = plan.map(|plan| Arc::clone(&plan.graph));
+        match graph.map_err(Clone::clone) {
+            Ok(graph) => {
+                tracing::info!(%query, %epoch, afresh = coming.afresh, "adopted");
+                if coming.afresh {
+                    driver.adopt_afresh(query, epoch, graph, legacy);
+                } else {
+                    driver.adopt(query, epoch, graph, legacy);
+                    driver.metrics.taken_over(coming.since.elapsed());
+                }
+            }
+            Err(why) => {
+                tracing::error!(%query, %epoch, %why, "adopted, and cannot be carried on");
+                driver.end_adopted(query, epoch, &why, legacy);
+            }
         }
         driver.newsroom.change();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use paceline_core::{KnownOutput, KnownStage, KnownTask, StageOutputs};
 use paceline_model::{
     Attempt, Epoch, ExecutorId, OutputSummary, PartitionRange, QueryId, QueryState, StageId,
@@ -110,7 +110,8 @@ pub(crate) fn over(of: &QueryRecord) -> Record {
 pub(crate) struct Legacy {
     pub(crate) sql: String,
     pub(crate) schema: SchemaRef,
-    pub(crate) plan: QueryPlan,
+    /// How it is run, or why nobody can tell.
+    pub(crate) plan: Result<QueryPlan, Malformed>,
     pub(crate) catalog: u64,
     pub(crate) submitted: bool,
     pub(crate) kept: Option<Duration>,
@@ -121,36 +122,50 @@ pub(crate) struct Legacy {
     pub(crate) stages: Vec<KnownStage>,
 }
 
-/// Reads what a journal knows of a query.
-///
-/// # Errors
-/// [`Malformed`] if it is no query that this version can carry on.
-pub(crate) fn legacy(known: Known) -> Result<Legacy, Malformed> {
+/// Reads what a journal knows of a query, and as much as there is of one that this version cannot carry
+/// on: that one has an owner as well, who gives it its outcome.
+pub(crate) fn legacy(known: Known) -> Legacy {
     let stages = stages(&known);
-    let statement = known
-        .statement
-        .ok_or_else(|| Malformed::missing("statement"))?;
-    let graph = statement.graph.ok_or_else(|| Malformed::missing("graph"))?;
-    let schema =
-        paceline_plan::schema_from_ipc(&statement.result_schema).map_err(|e| Malformed {
+    let mut wrong = None;
+    let statement = known.statement.unwrap_or_else(|| {
+        wrong = Some(Malformed::missing("statement"));
+        unheard_of()
+    });
+    let schema = paceline_plan::schema_from_ipc(&statement.result_schema);
+    let schema = schema.unwrap_or_else(|e| {
+        wrong.get_or_insert(Malformed {
             field: "result_schema",
             problem: e.to_string(),
-        })?;
-    Ok(Legacy {
+        });
+        Arc::new(Schema::empty())
+    });
+    let write = statement.write.map(|write| {
+        writing::from_wire(write.clone()).unwrap_or_else(|malformed| {
+            wrong.get_or_insert(malformed);
+            writing::place_of(write)
+        })
+    });
+    let graph = statement.graph.ok_or_else(|| Malformed::missing("graph"));
+    let graph = match wrong {
+        Some(malformed) => Err(malformed),
+        None => graph.and_then(graph_from_wire),
+    };
+    let settings = SessionSettings(statement.session.into_iter().collect());
+    Legacy {
         sql: statement.sql,
-        plan: QueryPlan {
-            graph: Arc::new(graph_from_wire(graph)?),
+        plan: graph.map(|graph| QueryPlan {
+            graph: Arc::new(graph),
             schema: Arc::clone(&schema),
-            settings: SessionSettings(statement.session.into_iter().collect()),
+            settings,
             analyze: statement.analyze,
-        },
+        }),
         schema,
         catalog: statement.catalog_version,
         submitted: statement.submitted,
         kept: statement
             .kept
             .then(|| Duration::from_millis(statement.result_ttl_millis)),
-        write: statement.write.map(writing::from_wire).transpose()?,
+        write,
         idempotency_key: Some(statement.idempotency_key).filter(|key| !key.is_empty()),
         limit: match statement.timeout_millis {
             0 => None,
@@ -158,7 +173,17 @@ pub(crate) fn legacy(known: Known) -> Result<Legacy, Malformed> {
         },
         accepted_unix_millis: statement.accepted_unix_millis,
         stages,
-    })
+    }
+}
+
+/// What stands for a statement that a journal does not have. It may have written, so the log of the
+/// catalog is asked before it is said to have failed, and its outcome is durable.
+fn unheard_of() -> Statement {
+    Statement {
+        accepted_unix_millis: unix_millis(),
+        write: Some(state::Write { into: None }),
+        ..Statement::default()
+    }
 }
 
 fn stages(known: &Known) -> Vec<KnownStage> {

@@ -14,8 +14,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use paceline_core::{AttemptState, Event, HeldQuery, KnownStage, Now};
-use paceline_model::{Epoch, ExecutorId, OutputId, QueryId, StageGraph};
+use paceline_core::{AttemptState, Event, HeldQuery, KnownStage, Now, Outcome};
+use paceline_model::{Epoch, ErrorClass, ExecutorId, OutputId, QueryError, QueryId, StageGraph};
+use paceline_proto::cluster::from_scheduler::Message;
+use paceline_proto::{Malformed, cluster, query_bytes};
 
 use super::{Driver, State};
 use crate::record::QueryRecord;
@@ -40,10 +42,15 @@ pub(super) struct Adopting {
 }
 
 impl Driver {
-    /// Carries on a query that is this scheduler's own at that epoch.
-    pub(crate) fn adopt(&self, query: QueryId, epoch: Epoch, mut legacy: Legacy) {
+    /// Carries on a query that is this scheduler's own at that epoch, with the graph of its plan.
+    pub(crate) fn adopt(
+        &self,
+        query: QueryId,
+        epoch: Epoch,
+        graph: Arc<StageGraph>,
+        mut legacy: Legacy,
+    ) {
         let stages = std::mem::take(&mut legacy.stages);
-        let graph = Arc::clone(&legacy.plan.graph);
         let mut state = self.state.lock();
         let deadline = self.take_in(&mut state, query, epoch, legacy);
         state.links.broadcast(&adoption(query, epoch, false));
@@ -63,8 +70,13 @@ impl Driver {
     }
 
     /// Runs a query, of which nobody knows anything but its statement, anew.
-    pub(crate) fn adopt_afresh(&self, query: QueryId, epoch: Epoch, legacy: Legacy) {
-        let graph = Arc::clone(&legacy.plan.graph);
+    pub(crate) fn adopt_afresh(
+        &self,
+        query: QueryId,
+        epoch: Epoch,
+        graph: Arc<StageGraph>,
+        legacy: Legacy,
+    ) {
         let mut state = self.state.lock();
         let deadline = self.take_in(&mut state, query, epoch, legacy);
         // Whatever executors hold of it goes before the first launch reaches them.
@@ -76,6 +88,26 @@ impl Driver {
             deadline,
         };
         self.apply_locked(&mut state, event);
+    }
+
+    /// Ends a query that is this scheduler's own at that epoch, because nobody can carry it on. What a
+    /// write of it has come to is for the log of the catalog to say: a former owner may have committed.
+    pub(crate) fn end_adopted(
+        &self,
+        query: QueryId,
+        epoch: Epoch,
+        why: &Malformed,
+        legacy: Legacy,
+    ) {
+        let mut state = self.state.lock();
+        self.take_in(&mut state, query, epoch, legacy);
+        let end = cluster::EndQuery {
+            query: query_bytes(query),
+            epoch: epoch.0,
+        };
+        state.links.broadcast(&Message::EndQuery(end));
+        let failed = Outcome::Failed(cannot_be_carried_on(query, why));
+        self.settle(&mut state, query, &failed, vec![]);
     }
 
     fn take_in(
@@ -210,4 +242,15 @@ impl Driver {
             self.apply_locked(state, Event::Cancel { query });
         }
     }
+}
+
+fn cannot_be_carried_on(query: QueryId, why: &Malformed) -> QueryError {
+    let (field, problem) = (why.field, &why.problem);
+    QueryError::new(
+        ErrorClass::Bug,
+        format!(
+            "query {query} lost its scheduler and cannot be carried on: in what that one's journal \
+             says of it, {field} {problem}"
+        ),
+    )
 }

@@ -34,6 +34,8 @@ pub(super) async fn remove(
             let keep = names(count);
             folder.remove_below(&table.location, query, &keep).await
         }
+        // A journal that was damaged did not say where.
+        WriteInto::Append { location, .. } if location.is_empty() => return,
         WriteInto::Append { location, .. } => {
             let keep = names(count);
             folder.remove_below(location, query, &keep).await

@@ -23,4 +23,4 @@ pub(crate) use leftovers::{remove_leftovers, sweep_leftovers};
 pub(crate) use place::data_location;
 pub(crate) use target::{existing, managed, managed_of};
 pub(crate) use told::note_write;
-pub(crate) use wire::{from_wire, to_wire};
+pub(crate) use wire::{from_wire, place_of, to_wire};

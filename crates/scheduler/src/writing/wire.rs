@@ -5,6 +5,7 @@ use paceline_plan::{ManagedDefinition, WriteInto, schema_from_ipc, schema_to_ipc
 use paceline_proto::Malformed;
 use paceline_proto::state::write::Into;
 use paceline_proto::state::{MoreRows, NewTable, Write};
+use uuid::Uuid;
 
 /// As an adopter needs it.
 pub(crate) fn to_wire(into: &WriteInto) -> Write {
@@ -72,6 +73,23 @@ pub(crate) fn from_wire(write: Write) -> Result<WriteInto, Malformed> {
     })
 }
 
+/// Where the files of a write lie that [`from_wire`] cannot read. No entry will name them, so that is all
+/// that has to be known; of one that does not even say that, the sweep finds them.
+pub(crate) fn place_of(write: Write) -> WriteInto {
+    let (schema, name, location) = match write.into {
+        Some(Into::Create(table)) => (table.schema, table.name, table.location),
+        Some(Into::Append(rows)) => (rows.schema, rows.name, rows.location),
+        Some(Into::Files(location)) => return WriteInto::Files { location },
+        None => Default::default(),
+    };
+    WriteInto::Append {
+        table: TableId(Uuid::nil()),
+        schema,
+        name,
+        location,
+    }
+}
+
 fn table_id(bytes: &[u8]) -> Result<TableId, Malformed> {
     TableId::from_slice(bytes).map_err(|e| Malformed {
         field: "table id",
@@ -84,7 +102,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema};
-    use uuid::Uuid;
 
     use super::*;
 

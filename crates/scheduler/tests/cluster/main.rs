@@ -3,6 +3,7 @@
 mod catalog;
 mod commits;
 mod garbage;
+mod inherited;
 mod lists;
 mod queries;
 mod slow_store;

@@ -54,18 +54,22 @@ impl Cluster {
             directory,
         };
         for _ in 0..schedulers {
-            let mut options = scheduler_options(&cluster.directory.path().join("state"));
-            change(&mut options);
-            let registry = Registry::new();
-            let scheduler = Scheduler::start(options, &registry).await.unwrap();
-            cluster.schedulers.push(scheduler);
-            cluster.registries.push(registry);
+            cluster.add_scheduler(&change).await;
         }
         for _ in 0..executors {
             cluster.add_executor().await;
         }
         cluster.all_attached().await;
         cluster
+    }
+
+    pub(crate) async fn add_scheduler(&mut self, change: impl Fn(&mut SchedulerOptions)) {
+        let mut options = scheduler_options(&self.directory.path().join("state"));
+        change(&mut options);
+        let registry = Registry::new();
+        let scheduler = Scheduler::start(options, &registry).await.unwrap();
+        self.schedulers.push(scheduler);
+        self.registries.push(registry);
     }
 
     pub(crate) async fn add_executor(&mut self) {
