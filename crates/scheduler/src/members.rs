@@ -311,26 +311,13 @@ fn tell_the_unaware(shared: &Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
-    use paceline_store::Addresses;
-
     use super::*;
-    use crate::testing::store;
+    use crate::testing::{self, store};
 
     const BEAT: Duration = Duration::from_secs(1);
 
     fn beacon(name: &str, beat: u64) -> Beacon {
-        Beacon {
-            scheduler: SchedulerId::new(name),
-            incarnation: Incarnation(Uuid::nil()),
-            addresses: Addresses {
-                cluster: String::new(),
-                flight: String::new(),
-                http: String::new(),
-            },
-            zone: String::new(),
-            version: String::new(),
-            beat,
-        }
+        testing::beacon(SchedulerId::new(name), beat)
     }
 
     fn roster(names: &[&str], beat: u64) -> Roster {

@@ -334,7 +334,9 @@ impl Drop for Scheduler {
     }
 }
 
-async fn assemble(
+/// Puts together what all parts of a scheduler share, and starts what writes its journal and decides who
+/// owns what.
+pub(crate) async fn assemble(
     options: &SchedulerOptions,
     registry: &Registry,
     identity: Identity,

@@ -11,6 +11,9 @@
 //! One task decides, from news in the order in which they come; everything that asks the store runs
 //! beside it and ends as news. Nothing here is on the path of a query that nobody took over.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
