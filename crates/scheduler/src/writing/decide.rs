@@ -177,7 +177,10 @@ async fn decided_as(
             shared.peers.tell_of_catalog(shared, version).await;
             Ok(Came::to(files))
         }
-        Decided::Kept => Ok(Came::to(vec![])),
+        Decided::Kept => {
+            tracing::info!(query = %known.query, "kept the table that there is: nothing was written");
+            Ok(Came::to(vec![]))
+        }
         Decided::Abandoned => Ok(Came::to_nothing(QueryError::new(
             ErrorClass::Retryable,
             "another scheduler gave this write up: nothing was written; send it again",
