@@ -46,7 +46,6 @@ impl Service {
             if shared.driver.has_ended(query) {
                 return Err(gone());
             }
-            shared.catalog.check_name(query, &statement.sql)?;
         }
         let durable = Durable {
             query,

@@ -57,14 +57,14 @@ fn digest(sql: &str) -> String {
 }
 
 impl Catalogs {
-    /// Sees to it that a name which was given to a change is given to no other statement.
+    /// Whether this very change was made under its client's name for it.
     ///
     /// # Errors
-    /// If it is.
-    pub(crate) fn check_name(&self, query: QueryId, sql: &str) -> Result<(), QueryError> {
+    /// If the name was given to another one.
+    pub(crate) fn has_made(&self, query: QueryId, sql: &str) -> Result<bool, QueryError> {
         match self.known().carried_out(query) {
             Some(statement) if statement != digest(sql) => Err(other_statement()),
-            _ => Ok(()),
+            made => Ok(made.is_some()),
         }
     }
 }
@@ -104,7 +104,6 @@ impl Service {
         if self.shared.driver.has_ended(query) {
             return Err(gone());
         }
-        self.shared.catalog.check_name(query, &request.sql)?;
         let key = Some(key.to_string());
         let durable = Durable {
             query,

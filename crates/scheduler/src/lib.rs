@@ -27,6 +27,7 @@
 mod afresh;
 mod attach;
 mod catalog;
+mod changing;
 mod conclusion;
 mod driver;
 mod enqueued;

@@ -15,11 +15,10 @@ use paceline_frontend::{
     ResultStream, Statement, StoredResult, Submission, Submitted, Ticket,
 };
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
-use paceline_plan::{Change, Planned, SessionSettings};
+use paceline_plan::{Planned, SessionSettings};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
-use paceline_store::ChangeName;
 use uuid::Uuid;
 
 use crate::finding::{self, Found};
@@ -60,6 +59,9 @@ impl Service {
         }
         let session = session(&request.session)?;
         let catalog = self.shared.catalog().await?;
+        if let Some(answer) = self.made_before(request, durable.as_ref(), accepted)? {
+            return Ok(answer);
+        }
         let parameters = parameters(request.parameters.as_ref())?;
         let slots = self.shared.driver.slots();
         let planned = self
@@ -139,30 +141,8 @@ impl Service {
                 driver.submit(answered, None);
                 Ok(submitted(query, schema, ticket, None))
             }
-            Planned::Change(change) => {
-                let name = durable.as_ref().and_then(|d| d.change_name(&request.sql));
-                self.change(change, name).await?;
-                self.shared.catalog.check_name(query, &request.sql)?;
-                let schema: SchemaRef = Arc::new(Schema::empty());
-                let mut answered = record(&schema, None).answered(vec![], Instant::now());
-                let ticket = ticket(None);
-                answered.ticket = Some(ticket.clone());
-                answered.rows_affected = Some(0);
-                answered.kept = durable.and_then(|durable| durable.kept);
-                driver.submit(answered, None);
-                Ok(submitted(query, schema, ticket, Some(0)))
-            }
+            Planned::Change(change) => self.change(query, change, request, durable, accepted).await,
         }
-    }
-
-    /// Changes the catalog, here and at every live peer, before the client is told. Under a name of its
-    /// client's that happens once, whichever schedulers are asked.
-    async fn change(&self, change: Change, name: Option<ChangeName>) -> Result<(), QueryError> {
-        let (shared, name) = (&self.shared, name.as_ref());
-        let me = shared.driver.me();
-        let version = shared.catalog.change(change, &me, name).await?;
-        shared.peers.tell_of_catalog(shared, version).await;
-        Ok(())
     }
 
     /// Gives out a result, from wherever its query is driven by then.

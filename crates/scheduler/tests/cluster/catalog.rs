@@ -1,5 +1,7 @@
 //! Tables and views, seen by several schedulers.
 
+use std::time::Duration;
+
 use paceline_scheduler::{ConfiguredTable, Scheduler, StartError};
 use prometheus::Registry;
 
@@ -105,6 +107,29 @@ async fn configured_tables_are_made_once_and_replaced_when_they_change() {
         assert_eq!(cluster.get(0, "/v1/status").await["catalog"], version);
         extra.stop().await;
     }
+}
+
+/// What it was planned with may be gone by then, and who planned it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_made_is_not_planned_again_for_who_repeats_it() {
+    let cluster = Cluster::start(2, 0).await;
+    let files = cluster.directory.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("a.csv"), "a\n1\n").unwrap();
+    let create = |name: &str| {
+        let location = files.display();
+        format!("CREATE EXTERNAL TABLE {name} STORED AS CSV LOCATION '{location}/'")
+    };
+    let (status, text) = cluster.named(0, &create("c"), "key").await;
+    assert_eq!(status, 200, "{text}");
+    cluster.schedulers[0].drain(Duration::from_secs(5)).await;
+    std::fs::remove_dir_all(&files).unwrap();
+    let (status, text) = cluster.named(1, &create("d"), "other").await;
+    assert_ne!(status, 200, "it can still be planned: {text}");
+    let (status, text) = cluster.named(1, &create("c"), "key").await;
+    assert_eq!(status, 200, "{text}");
+    let (status, text) = cluster.named(1, &create("d"), "key").await;
+    assert_eq!(status, 409, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,79 @@
+//! Statements that change the catalog. Under a name of its client's a change is made once, whichever
+//! schedulers are asked; who asks again is told so without it being planned again, because what it was
+//! planned with may be gone by then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use paceline_frontend::{Statement, Submitted, Ticket};
+use paceline_model::{QueryError, QueryId};
+use paceline_plan::Change;
+
+use crate::keyed::Durable;
+use crate::record::QueryRecord;
+use crate::service::{Service, submitted};
+
+impl Service {
+    /// The answer of a change that was made before, under the name that its client gives it again.
+    ///
+    /// # Errors
+    /// If that was another statement.
+    pub(crate) fn made_before(
+        &self,
+        request: &Statement,
+        durable: Option<&Durable>,
+        accepted: Instant,
+    ) -> Result<Option<Submitted>, QueryError> {
+        let Some(named) = durable.filter(|durable| durable.key.is_some()) else {
+            return Ok(None);
+        };
+        let made = self.shared.catalog.has_made(named.query, &request.sql)?;
+        Ok(made.then(|| self.answer_change(named.query, request, named.kept, accepted)))
+    }
+
+    /// Changes the catalog, here and at every live peer, before the client is told.
+    pub(crate) async fn change(
+        &self,
+        query: QueryId,
+        change: Change,
+        request: &Statement,
+        durable: Option<Durable>,
+        accepted: Instant,
+    ) -> Result<Submitted, QueryError> {
+        let (shared, me) = (&self.shared, self.shared.driver.me());
+        let name = durable.as_ref().and_then(|d| d.change_name(&request.sql));
+        let version = shared.catalog.change(change, &me, name.as_ref()).await?;
+        shared.peers.tell_of_catalog(shared, version).await;
+        // Another one may have been faster under that name.
+        shared.catalog.has_made(query, &request.sql)?;
+        let kept = durable.and_then(|durable| durable.kept);
+        Ok(self.answer_change(query, request, kept, accepted))
+    }
+
+    /// What a change answers: no rows, and that it changed none.
+    fn answer_change(
+        &self,
+        query: QueryId,
+        request: &Statement,
+        kept: Option<Duration>,
+        accepted: Instant,
+    ) -> Submitted {
+        let (shared, now) = (&self.shared, Instant::now());
+        let schema: SchemaRef = Arc::new(Schema::empty());
+        let ticket = Ticket {
+            query,
+            accepted_by: shared.driver.me(),
+            catalog: shared.catalog.version(),
+            afresh: None,
+        };
+        let (sql, columns) = (request.sql.clone(), Arc::clone(&schema));
+        let record = QueryRecord::new(query, sql, columns, None, accepted, now);
+        let mut answered = record.answered(vec![], now);
+        answered.ticket = Some(ticket.clone());
+        answered.rows_affected = Some(0);
+        answered.kept = kept;
+        shared.driver.submit(answered, None);
+        submitted(query, schema, ticket, Some(0))
+    }
+}
