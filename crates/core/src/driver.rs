@@ -237,6 +237,11 @@ impl Core {
         Some((query.state(), query.progress()))
     }
 
+    /// Whether there is no query that has not ended.
+    pub fn is_idle(&self) -> bool {
+        self.queries.is_empty()
+    }
+
     /// All queries that have not ended: those that wait, run, or have a result.
     pub fn queries(&self) -> Vec<(QueryId, QueryState)> {
         let queries = self.queries.iter();

@@ -29,7 +29,18 @@ impl Core {
             );
         }
         check_slots(self, &mut found);
+        check_involved(self, &mut found);
         check_admission(self, &mut found);
+        found
+    }
+
+    /// What is still held for queries although there is none any more, in words. It looks at executors
+    /// alone, so that a scheduler can ask whenever its last query is gone.
+    pub fn left_behind(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.queries.is_empty() {
+            check_nothing_held(self, &mut found);
+        }
         found
     }
 }
@@ -152,6 +163,31 @@ fn check_slots(core: &Core, wrong: &mut Vec<String>) {
     }
 }
 
+fn check_involved(core: &Core, wrong: &mut Vec<String>) {
+    for (id, executor) in core.shared.executors.iter() {
+        let involves = |query: &&QueryId| {
+            let query = core.queries.get(query);
+            query.is_some_and(|query| query.executors.contains(id))
+        };
+        for query in executor.queries.iter().filter(|query| !involves(query)) {
+            wrong.push(format!("{id} is held for involved in {query}, and is not"));
+        }
+    }
+}
+
+fn check_nothing_held(core: &Core, found: &mut Vec<String>) {
+    for (id, executor) in core.shared.executors.iter() {
+        let (slots, queries) = (executor.committed, executor.queries.len());
+        if slots > 0 || queries > 0 {
+            found.push(format!(
+                "{id} has {slots} slots taken and would be told of the end of {queries} queries, and \
+                 there is no query"
+            ));
+        }
+    }
+    check_admission(core, found);
+}
+
 fn check_admission(core: &Core, wrong: &mut Vec<String>) {
     let phase = |phase| core.queries.values().filter(|q| q.phase == phase).count();
     if phase(Phase::Running) != core.shared.admission.running() {
@@ -162,5 +198,31 @@ fn check_admission(core: &Core, wrong: &mut Vec<String>) {
     }
     if core.turns.len() > core.queries.len() {
         wrong.push("queries that are gone still get a turn".to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::testing::query;
+
+    #[test]
+    fn what_is_held_for_no_query_is_noticed() {
+        let mut core = Core::default();
+        let [a, b] = ["a", "b"].map(ExecutorId::new);
+        for id in [&a, &b] {
+            let (address, zone) = (String::new(), String::new());
+            let executors = &mut core.shared.executors;
+            executors.attach(id.clone(), address, zone, 4, false);
+        }
+        assert_eq!(core.left_behind(), [""; 0]);
+        core.shared.executors.occupy(&a, 2);
+        core.shared.executors.involve(&b, query(1));
+        let left = core.left_behind();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left[0].starts_with("a has 2 slots"), "{left:?}");
+        assert!(left[1].contains("1 queries"), "{left:?}");
+        core.shared.admission.enter_at_once();
+        assert_eq!(core.left_behind().len(), 3);
     }
 }
