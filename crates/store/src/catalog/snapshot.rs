@@ -60,6 +60,8 @@ pub struct CatalogSnapshot {
     dropped: Arc<BTreeSet<TableId>>,
     /// Changes that clients gave a name, with the digests of their statements.
     named: Arc<BTreeMap<QueryId, String>>,
+    /// Queries of which the log has more than one write.
+    repeated: Arc<BTreeSet<QueryId>>,
 }
 
 impl Default for CatalogSnapshot {
@@ -70,6 +72,7 @@ impl Default for CatalogSnapshot {
             schemas: Arc::new(schemas),
             dropped: Arc::default(),
             named: Arc::default(),
+            repeated: Arc::default(),
         }
     }
 }
@@ -105,6 +108,12 @@ impl CatalogSnapshot {
         self.named.get(&query).map(String::as_str)
     }
 
+    /// Queries of which the log has more than one write, which whoever writes sees to that there are
+    /// none of. The first one counts.
+    pub fn repeated_writes(&self) -> &BTreeSet<QueryId> {
+        &self.repeated
+    }
+
     /// The next version. Pure: every process that folds the same log has the same catalog.
     ///
     /// Total, because each change was resolved against the version right before it; a change to
@@ -113,6 +122,7 @@ impl CatalogSnapshot {
     pub(crate) fn apply(&self, entry: &Entry) -> Self {
         let mut schemas = BTreeMap::clone(&self.schemas);
         let mut displaced = Vec::new();
+        let mut repeated = None;
         match &entry.change {
             None | Some(CatalogChange::Abandon { .. }) => {}
             Some(CatalogChange::CreateSchema { name }) => {
@@ -132,10 +142,14 @@ impl CatalogSnapshot {
                 query,
                 files,
             }) => {
-                let name = table.name.clone();
-                let schema = relations(&mut schemas, &table.schema);
-                let table = StoredTable::new(table.clone(), *query, files);
-                displaced.extend(schema.insert(name, Relation::Table(Arc::new(table))));
+                let relations = relations(&mut schemas, &table.schema);
+                if managed(relations, &table.name, table.id).is_some() {
+                    repeated = *query;
+                } else {
+                    let stored = StoredTable::new(table.clone(), *query, files);
+                    let relation = Relation::Table(Arc::new(stored));
+                    displaced.extend(relations.insert(table.name.clone(), relation));
+                }
             }
             Some(CatalogChange::Append {
                 query,
@@ -145,11 +159,13 @@ impl CatalogSnapshot {
                 files,
             }) => {
                 let relations = relations(&mut schemas, schema);
-                if let Some(Relation::Table(known)) = relations.get(name)
-                    && known.table.id == *table
-                {
-                    let more = Relation::Table(Arc::new(known.appended(*query, files)));
-                    relations.insert(name.clone(), more);
+                match managed(relations, name, *table) {
+                    Some(known) if known.has_write_of(*query) => repeated = Some(*query),
+                    Some(known) => {
+                        let more = Relation::Table(Arc::new(known.appended(*query, files)));
+                        relations.insert(name.clone(), more);
+                    }
+                    None => {}
                 }
             }
             Some(CatalogChange::CreateView { view }) => {
@@ -176,7 +192,23 @@ impl CatalogSnapshot {
                     Arc::new(named)
                 }
             },
+            repeated: match repeated {
+                None => Arc::clone(&self.repeated),
+                Some(query) => Arc::new(self.repeated.iter().copied().chain([query]).collect()),
+            },
         }
+    }
+}
+
+/// The managed table of that name, if it is that one.
+fn managed<'a>(
+    relations: &'a BTreeMap<String, Relation>,
+    name: &str,
+    id: TableId,
+) -> Option<&'a StoredTable> {
+    match relations.get(name)? {
+        Relation::Table(stored) if stored.table.id == id => Some(stored),
+        _ => None,
     }
 }
 

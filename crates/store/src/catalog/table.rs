@@ -72,6 +72,11 @@ impl StoredTable {
         more
     }
 
+    /// Whether a query wrote into it.
+    pub(crate) fn has_write_of(&self, query: QueryId) -> bool {
+        self.writes.iter().any(|written| written.query == query)
+    }
+
     /// All its files.
     pub fn files(&self) -> impl Iterator<Item = &DataFile> {
         self.writes.iter().flat_map(|written| &written.files)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use paceline_model::{CatalogVersion, QueryId, TableId};
 use paceline_store::{
-    CatalogError, CatalogLog, CatalogStatement, DEFAULT_SCHEMA, DataFile, Decided, Limits,
+    CatalogError, CatalogLog, CatalogStatement, DEFAULT_SCHEMA, DataFile, Decided, Key, Limits,
     ManagedTable, OnExisting, OnMissing, Relation, StateStore, StoreMetrics, WriteTarget,
 };
 use uuid::Uuid;
@@ -242,4 +242,34 @@ async fn a_commit_whose_answer_is_lost_or_late_is_made_once() {
             .await;
         assert_eq!(again, told, "{fault:?}");
     }
+}
+
+/// Nobody who commits makes a second entry. It takes a store that does not keep its word.
+#[tokio::test]
+async fn of_a_write_that_the_log_has_twice_the_first_one_counts() {
+    let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
+    let store = Arc::new(InMemory::new());
+    let store = StateStore::over(store, "memory", Limits::default(), metrics);
+    let log = CatalogLog::open(store.clone()).await.unwrap();
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let made = [(1, create(1, OnExisting::Refuse)), (2, append(1))];
+    for (version, target) in &made {
+        let files = files(&version.to_string(), 1);
+        let made = log
+            .commit(query(*version), target, &files, since, &me)
+            .await;
+        assert_eq!(made, Ok(committed(u64::from(*version), files)));
+    }
+    assert!(log.current().repeated_writes().is_empty());
+    let entry = |version| Key::new("catalog").numbered(version);
+    for version in [1, 2] {
+        let written = store.get(&entry(version)).await.unwrap().unwrap();
+        store.create(&entry(version + 2), &written).await.unwrap();
+    }
+    let snapshot = log.refresh_tail().await.unwrap();
+    assert_eq!(snapshot.version(), CatalogVersion(4));
+    assert_eq!(paths(&log), ["1.parquet", "2.parquet"]);
+    assert!(!snapshot.was_dropped(table(1).id), "it is still there");
+    let repeated: Vec<QueryId> = snapshot.repeated_writes().iter().copied().collect();
+    assert_eq!(repeated, [query(1), query(2)]);
 }
