@@ -1,8 +1,11 @@
 //! The catalog that statements are planned with, and how it changes.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_model::{CatalogVersion, ErrorClass, Invariant, QueryError, QueryId, SchedulerId};
 use paceline_plan::{
     Catalog, Change, Definitions, Engine, TableDefinition, ViewDefinition, schema_from_ipc,
     schema_to_ipc,
@@ -13,6 +16,7 @@ use paceline_store::{
 };
 use tokio::sync::{Mutex, watch};
 
+use crate::violations::Violations;
 use crate::writing::{existing, managed, managed_of};
 
 /// The newest version that is ready to plan with.
@@ -21,24 +25,30 @@ pub(crate) struct Catalogs {
     engine: Engine,
     log: CatalogLog,
     ready: watch::Sender<Catalog>,
-    /// Held while a version is made ready.
-    making: Mutex<()>,
+    /// What was made ready last. Held while another version is.
+    making: Mutex<CatalogSnapshot>,
     /// How often a peer may have failed to tell of a version.
     doubts: AtomicU64,
     /// How many of those have been looked after.
     settled: AtomicU64,
+    violations: Violations,
 }
 
 impl Catalogs {
-    pub(crate) async fn open(engine: Engine, log: CatalogLog) -> Result<Self, QueryError> {
+    pub(crate) async fn open(
+        engine: Engine,
+        log: CatalogLog,
+        violations: Violations,
+    ) -> Result<Self, QueryError> {
         let empty = Catalog::empty(&engine).await?;
         let catalogs = Catalogs {
             engine,
             log,
             ready: watch::Sender::new(empty),
-            making: Mutex::new(()),
+            making: Mutex::new(CatalogSnapshot::default()),
             doubts: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            violations,
         };
         catalogs.catch_up().await?;
         Ok(catalogs)
@@ -138,7 +148,7 @@ impl Catalogs {
 
     /// Makes the newest known version ready.
     async fn catch_up(&self) -> Result<(), QueryError> {
-        let _making = self.making.lock().await;
+        let mut made = self.making.lock().await;
         let snapshot = self.log.current();
         let previous = self.ready.borrow().clone();
         if previous.version() == snapshot.version() {
@@ -148,6 +158,12 @@ impl Catalogs {
         let (version, previous) = (snapshot.version(), Some(&previous));
         let catalog = Catalog::of(&self.engine, version, &definitions, previous).await?;
         self.ready.send_replace(catalog);
+        let known = made.repeated_writes();
+        for query in snapshot.repeated_writes().difference(known) {
+            let seen = format!("the log of the catalog has a second write of query {query}");
+            self.violations.count(Invariant::ExactlyOnce, &seen);
+        }
+        *made = snapshot;
         Ok(())
     }
 }

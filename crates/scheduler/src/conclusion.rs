@@ -8,9 +8,10 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use paceline_core::ownership::rank;
-use paceline_model::{ErrorClass, Invariant, QueryError, QueryId, QueryState, ResultSize};
+use paceline_model::{ErrorClass, QueryError, QueryId, QueryState, ResultSize};
 use paceline_store::{Ending, ResultManifest};
 
+use crate::agreement;
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading, to_ipc};
@@ -95,16 +96,7 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
     };
     let claims = &shared.journaling.claims;
     let outcome = claims.finish(query, &ending).await.map_err(|e| away(&e))?;
-    if outcome.epoch == ending.epoch && outcome.by != ending.by {
-        let seen = format!(
-            "query {query} is {} by the word of {}, and {} by that of {}, in one epoch",
-            ending.state.as_str(),
-            ending.by,
-            outcome.state.as_str(),
-            outcome.by
-        );
-        shared.driver.metrics.violated(Invariant::OneOutcome, &seen);
-    }
+    agreement::check(shared, query, &ending, &outcome);
     let failed = outcome.state != QueryState::Finished;
     let conclude = |record: &mut QueryRecord| record.conclude(outcome);
     shared.driver.with_record(&query, conclude);

@@ -25,6 +25,7 @@
 //! Entry types: [`Scheduler`], [`SchedulerOptions`], [`StartError`].
 
 mod afresh;
+mod agreement;
 mod attach;
 mod catalog;
 mod changing;
@@ -57,6 +58,7 @@ mod takeover;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod violations;
 mod watching;
 mod wire;
 mod writing;

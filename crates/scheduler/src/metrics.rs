@@ -11,6 +11,7 @@ use prometheus::{
     GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
+use crate::violations::Violations;
 use crate::wire::Report;
 
 /// The scheduler's metrics; one set per registry.
@@ -38,7 +39,7 @@ pub(crate) struct SchedulerMetrics {
     overtaken: IntCounter,
     beacon_age: GaugeVec,
     garbage: IntCounterVec,
-    violations: IntCounterVec,
+    pub(crate) violations: Violations,
     seen: Mutex<Counters>,
 }
 
@@ -216,15 +217,7 @@ impl SchedulerMetrics {
                     "kind",
                 ),
             )?,
-            violations: add(
-                registry,
-                labelled(
-                    "paceline_invariant_violations_total",
-                    "How often something was seen that must never be. Anything but 0 is a bug, or a \
-                     state store that does not keep its word.",
-                    "invariant",
-                ),
-            )?,
+            violations: Violations::register(registry)?,
             seen: Mutex::new(Counters::default()),
         };
         metrics.show_all();
@@ -245,9 +238,6 @@ impl SchedulerMetrics {
             "taken_back",
         ] {
             self.attempts.with_label_values(&[outcome]);
-        }
-        for invariant in Invariant::ALL {
-            self.violations.with_label_values(&[invariant.as_str()]);
         }
         self.swept(&Swept::default());
         for locality in ["local", "remote"] {
@@ -272,10 +262,7 @@ impl SchedulerMetrics {
 
     /// Something was seen that must never be.
     pub(crate) fn violated(&self, invariant: Invariant, seen: &str) {
-        tracing::error!(%invariant, promise = invariant.text(), seen, "an invariant is violated");
-        self.violations
-            .with_label_values(&[invariant.as_str()])
-            .inc();
+        self.violations.count(invariant, seen);
     }
 
     /// For how long each other scheduler has been silent. Those that are gone for good are not shown.

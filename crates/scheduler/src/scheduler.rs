@@ -365,7 +365,8 @@ pub(crate) async fn assemble(
         patience: options.beat,
     };
     let log = CatalogLog::open(store).await?;
-    let catalog = Catalogs::open(engine.clone(), log)
+    let metrics = SchedulerMetrics::register(registry)?;
+    let catalog = Catalogs::open(engine.clone(), log, metrics.violations.clone())
         .await
         .map_err(StartError::Engine)?;
     let core = Core::new(Options {
@@ -380,7 +381,6 @@ pub(crate) async fn assemble(
         unread: options.unread_ttl,
         abandoned: options.abandon_after,
     };
-    let metrics = SchedulerMetrics::register(registry)?;
     let journal = journaling.open(identity.id());
     let (scribe, writing) = Scribe::new(journal.clone());
     let (newsroom, news) = Newsroom::new();

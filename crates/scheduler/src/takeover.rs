@@ -381,6 +381,10 @@ impl Takeover {
         if let Step::Adopt { from, query, epoch } = &step {
             let book = self.sealed.get(from);
             let Some(held) = book.and_then(|book| book.held(*query)) else {
+                let seen =
+                    format!("query {query} is to be adopted, and '{from}' says nothing of it");
+                let metrics = &self.shared.driver.metrics;
+                metrics.violated(Invariant::NothingLost, &seen);
                 return;
             };
             record = Some(written::adopted(*query, *epoch, held.known.clone()));
@@ -441,6 +445,12 @@ impl Takeover {
     /// The query is this scheduler's own.
     fn own(&mut self, query: QueryId, epoch: Epoch) {
         let Some(coming) = self.coming.remove(&(query, epoch)) else {
+            // Of one that leaves, others adopt what it was about to.
+            if !self.shared.is_draining() {
+                let seen = format!("query {query} was adopted at epoch {epoch} with nothing known");
+                let metrics = &self.shared.driver.metrics;
+                metrics.violated(Invariant::NothingLost, &seen);
+            }
             return;
         };
         let legacy = written::legacy(coming.known);

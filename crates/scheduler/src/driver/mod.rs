@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use paceline_core::{Action, Core, Event, Now, Outcome};
 use paceline_model::{
-    ByteSize, Epoch, ErrorClass, LostOutput, QueryError, QueryId, QueryState, SchedulerId,
-    StageProgress,
+    ByteSize, Epoch, ErrorClass, Invariant, LostOutput, QueryError, QueryId, QueryState,
+    SchedulerId, StageProgress,
 };
 use paceline_plan::analyzed_rows;
 use paceline_proto::state::Record;
@@ -139,7 +139,13 @@ impl Driver {
     }
 
     fn apply_locked(&self, state: &mut State, event: Event) {
+        let was_idle = state.core.is_idle();
         let actions = state.core.handle(event, Now(self.started.elapsed()));
+        if !was_idle {
+            for left in state.core.left_behind() {
+                self.metrics.violated(Invariant::NothingLeft, &left);
+            }
+        }
         for action in actions {
             self.perform(state, action);
         }

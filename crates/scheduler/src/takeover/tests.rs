@@ -22,3 +22,33 @@ async fn what_a_former_incarnation_began_is_nothing_to_the_present_one() {
     assert_eq!(takeover.ownership.own().epoch(query), Some(epoch));
     shared.stop.cancel();
 }
+
+/// Each would be a query that nobody carries on, or that two schedulers drive.
+#[tokio::test]
+async fn what_must_never_be_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = shared(directory.path()).await;
+    let mut takeover = Takeover::new(Arc::clone(&shared), shared.journaling.clone());
+    let counted = |invariant| shared.driver.metrics.violations.of(invariant);
+    let (query, epoch) = (QueryId::from_slice(&[7; 16]).unwrap(), Epoch(1));
+    let from = SchedulerId::new("dead");
+    takeover.take(Step::Adopt { from, query, epoch });
+    assert_eq!(counted(Invariant::NothingLost), 1, "no journal says what");
+    takeover.own(query, epoch);
+    assert_eq!(
+        counted(Invariant::NothingLost),
+        2,
+        "it is adopted all the same"
+    );
+    for by in ["a", "b"] {
+        let by = Some(SchedulerId::new(by));
+        takeover.tell_ownership(OwnershipEvent::Claim { query, epoch, by });
+    }
+    assert_eq!(counted(Invariant::OneOwner), 1, "a claim changed hands");
+    let former = shared.driver.me();
+    let taken = Closed::Taken { seq: 1 };
+    takeover.note(News::Closed(former.clone(), taken));
+    assert_eq!(counted(Invariant::OneOwner), 2, "another process writes");
+    assert_ne!(shared.driver.me(), former, "and has the id to itself");
+    shared.stop.cancel();
+}

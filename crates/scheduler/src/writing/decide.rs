@@ -14,6 +14,7 @@ use paceline_store::{DataFile, Decided, Ending};
 use super::leftovers;
 use super::target::target;
 use super::told::{ROWS, count_rows, rows_of};
+use crate::agreement;
 use crate::conclusion::{Broken, read_failure};
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
@@ -209,7 +210,9 @@ async fn outcome(
     };
     let claims = &shared.journaling.claims;
     let made = claims.finish(known.query, &ending).await;
-    Ok(rows_of(&made.map_err(|e| away(&e))?))
+    let made = made.map_err(|e| away(&e))?;
+    agreement::check(shared, known.query, &ending, &made);
+    Ok(rows_of(&made))
 }
 
 fn state_of(rows: &Result<u64, QueryError>) -> QueryState {

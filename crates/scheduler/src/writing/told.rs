@@ -31,6 +31,12 @@ fn is_write(ending: &Ending) -> bool {
     ending.result.get(ROWS).is_some()
 }
 
+/// How many rows an outcome says were written; 0 of a write that failed, and of what is no write.
+pub(crate) fn rows_in(ending: &Ending) -> u64 {
+    let rows = ending.result.get(ROWS).and_then(serde_json::Value::as_u64);
+    rows.unwrap_or_default()
+}
+
 /// What a write answers.
 pub(super) fn count_rows(rows: u64) -> Vec<RecordBatch> {
     let column: ArrayRef = Arc::new(UInt64Array::from(vec![rows]));
