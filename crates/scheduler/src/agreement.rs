@@ -8,7 +8,7 @@ use paceline_plan::WriteInto;
 use paceline_store::Ending;
 
 use crate::record::QueryRecord;
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 use crate::writing::rows_in;
 
 /// Counts what cannot be, of the outcome that a query has, beside the one that its owner was about to

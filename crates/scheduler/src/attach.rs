@@ -16,8 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::links::{LinkId, OUTGOING_MESSAGES};
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 use crate::takeover::News;
 use crate::wire;
 
@@ -89,10 +89,7 @@ impl Cluster for ClusterPort {
         tracing::info!(%executor, address = hello.address, slots = hello.slots, "attached");
         let link = shared.driver.attached(&me, hello, held, outgoing);
         let link = link.ok_or_else(|| Status::unavailable("this scheduler has a new id"))?;
-        shared.tasks.spawn({
-            let shared = Arc::clone(&shared);
-            async move { listen(shared, executor, link, inbound).await }
-        });
+        shared.spawn(listen(Arc::clone(&shared), executor, link, inbound));
         let commands = ReceiverStream::new(commands);
         Ok(Response::new(Box::pin(commands.map(Ok))))
     }

@@ -15,8 +15,8 @@ use crate::agreement;
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading, to_ipc};
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 use crate::writing;
 use crate::written::unix_millis;
 

@@ -17,7 +17,7 @@ use paceline_proto::cluster::forward_response::Answer;
 use paceline_store::{JournalError, StoreError};
 
 use crate::peers::{Asked, unknown};
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 use crate::takeover::News;
 
 /// How long to wait for news before looking again: a peer may answer by then that did not before.

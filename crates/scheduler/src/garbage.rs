@@ -9,7 +9,7 @@ use paceline_store::Garbage;
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 
 /// The longest and the shortest time between two sweeps.
 const SWEEPS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3600)];

@@ -7,8 +7,8 @@ use paceline_proto::cluster::forward_response::Answer;
 use uuid::Uuid;
 
 use crate::record::QueryRecord;
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 
 /// Has another scheduler accept the statement.
 ///

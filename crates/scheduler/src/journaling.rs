@@ -7,7 +7,7 @@ use paceline_core::ownership::SuspicionOptions;
 use paceline_model::SchedulerId;
 use paceline_store::{Claims, Garbage, Journal, JournalOptions, Journals, Results};
 
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 use crate::takeover::News;
 
 /// The journals and claims of the cluster, and how patient to be with them. Cheap to clone.
@@ -38,19 +38,12 @@ impl Journaling {
 
     /// Makes news of a journal's end.
     pub(crate) fn watch(&self, shared: &Arc<Shared>, journal: &Journal) {
-        let (shared, journal) = (Arc::clone(shared), journal.clone());
-        let stop = shared.stop.clone();
-        shared.tasks.clone().spawn(async move {
-            let id = journal.scheduler().clone();
-            let ended = journal.ending();
-            drop(journal);
-            // Cancel safety: nothing is held; a stopping scheduler is not fenced any more.
-            let why = tokio::select! {
-                why = ended.wait() => why,
-                () = stop.cancelled() => return,
-            };
-            if let Some(why) = why {
-                shared.driver.newsroom.tell(News::Closed(id, why));
+        let (telling, id) = (Arc::clone(shared), journal.scheduler().clone());
+        let ended = journal.ending();
+        // A scheduler that stops is not fenced any more.
+        shared.spawn_until_stopped(async move {
+            if let Some(why) = ended.wait().await {
+                telling.driver.newsroom.tell(News::Closed(id, why));
             }
         });
     }

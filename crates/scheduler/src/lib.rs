@@ -39,6 +39,7 @@ mod handover;
 mod identity;
 mod journaling;
 mod keyed;
+mod leaving;
 mod links;
 mod listing;
 mod members;
@@ -52,7 +53,9 @@ mod results;
 mod scheduler;
 mod scribe;
 mod service;
+mod shared;
 mod shelf;
+mod start;
 mod steps;
 mod takeover;
 #[cfg(test)]

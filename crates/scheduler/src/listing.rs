@@ -8,7 +8,7 @@ use paceline_model::{ErrorClass, QueryError};
 use paceline_proto::cluster;
 use paceline_store::Beacon;
 
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 
 /// How long a peer may take to list its queries. A list is better short than late.
 const PATIENCE: Duration = Duration::from_secs(2);

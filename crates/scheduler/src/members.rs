@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use crate::scheduler::Shared;
-use crate::steps::until_stopped;
+use crate::shared::Shared;
 use crate::takeover::News;
 use crate::watching::watch_peers;
 
@@ -198,12 +197,12 @@ impl Membership {
             std::mem::replace(&mut seen.own.scheduler, id)
         };
         self.gone_for_good(&former);
-        let shared = Arc::clone(shared);
-        shared.tasks.clone().spawn(async move {
-            if let Err(error) = shared.membership.beat(Instant::now()).await {
+        let telling = Arc::clone(shared);
+        shared.spawn(async move {
+            if let Err(error) = telling.membership.beat(Instant::now()).await {
                 tracing::warn!(%error, "the new id is not known yet; the next beat says it again");
             }
-            shared.membership.remove_beacon(&former).await;
+            telling.membership.remove_beacon(&former).await;
         });
     }
 
@@ -298,14 +297,10 @@ async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {
 fn tell_the_unaware(shared: &Arc<Shared>) {
     for beacon in shared.membership.unaware() {
         let telling = Arc::clone(shared);
-        shared
-            .tasks
-            .spawn(until_stopped(Arc::clone(shared), async move {
-                telling
-                    .peers
-                    .tell_one_of_seal(&beacon, &beacon.scheduler)
-                    .await;
-            }));
+        shared.spawn_until_stopped(async move {
+            let told = telling.peers.tell_one_of_seal(&beacon, &beacon.scheduler);
+            told.await;
+        });
     }
 }
 

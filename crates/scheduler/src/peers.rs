@@ -18,8 +18,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::handover;
 use crate::record::{Part, ResultState};
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 use crate::steps::PAUSE;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

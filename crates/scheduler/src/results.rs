@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use crate::driver::Driver;
 use crate::record::{Part, ResultState};
 use crate::replay::{Delivered, Replay, changed};
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 
 /// Somebody who waits for a query's result or reads it. As long as it lives, the result is kept and
 /// the query is not held for abandoned.

@@ -28,7 +28,7 @@ use crate::listing;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 
 /// The scheduler as its front ends see it. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -1,6 +1,5 @@
 //! The steps of a takeover that ask the store.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_core::ownership::Step;
@@ -9,7 +8,7 @@ use paceline_proto::state::Record;
 use paceline_store::{JournalError, Journals, Replayed};
 
 use crate::journaling::Journaling;
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 
 /// After a failure of the store. Nobody can take over while it is away, so nobody is overtaken.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
@@ -141,13 +140,4 @@ pub(crate) async fn ownerless(shared: &Shared, journals: &Journals) -> Vec<Sched
     all.into_iter()
         .filter(|journal| *journal != me && !shared.membership.may_live(journal))
         .collect()
-}
-
-/// Does the work unless the scheduler stops first.
-pub(crate) async fn until_stopped(shared: Arc<Shared>, work: impl Future<Output = ()>) {
-    // Cancel safety: a step that was not finished is for whoever seals this scheduler's journal.
-    tokio::select! {
-        () = work => {}
-        () = shared.stop.cancelled() => {}
-    }
 }

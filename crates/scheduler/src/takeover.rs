@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::conclusion::conclude_in_time;
 use crate::journaling::Journaling;
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 use crate::steps::{self, Stepped};
 use crate::writing::remove_leftovers;
 use crate::written;
@@ -192,19 +192,13 @@ impl Takeover {
                 }
             }
             News::Ended { query } => {
-                let shared = Arc::clone(&self.shared);
-                let concluding = conclude_in_time(Arc::clone(&shared), query);
-                self.shared
-                    .tasks
-                    .spawn(steps::until_stopped(shared, concluding));
+                let concluding = conclude_in_time(Arc::clone(&self.shared), query);
+                self.shared.spawn_until_stopped(concluding);
             }
             News::Leftovers { query } => {
                 let shared = Arc::clone(&self.shared);
                 let removing = async move { remove_leftovers(&shared, query).await };
-                let shared = Arc::clone(&self.shared);
-                self.shared
-                    .tasks
-                    .spawn(steps::until_stopped(shared, removing));
+                self.shared.spawn_until_stopped(removing);
             }
             News::Doubt => self.doubt(),
             News::Trust => self.doubting = false,
@@ -278,13 +272,10 @@ impl Takeover {
     fn look_for_journals(&self) {
         let shared = Arc::clone(&self.shared);
         let journals = self.journaling.journals.clone();
-        shared.tasks.spawn({
-            let shared = Arc::clone(&shared);
-            steps::until_stopped(Arc::clone(&shared), async move {
-                for journal in steps::ownerless(&shared, &journals).await {
-                    shared.driver.newsroom.tell(News::Seal(journal));
-                }
-            })
+        self.shared.spawn_until_stopped(async move {
+            for journal in steps::ownerless(&shared, &journals).await {
+                shared.driver.newsroom.tell(News::Seal(journal));
+            }
         });
     }
 
@@ -296,20 +287,18 @@ impl Takeover {
         }
         tracing::warn!(%journal, "taking over: sealing the journal");
         let (shared, journaling) = (Arc::clone(&self.shared), self.journaling.clone());
-        self.shared
-            .tasks
-            .spawn(steps::until_stopped(Arc::clone(&shared), async move {
-                let found = steps::seal(&journaling, &journal, &me).await;
-                let found = match found {
-                    Ok(found) => Some(Box::new(found)),
-                    Err(error) => {
-                        tracing::warn!(%journal, %error, "cannot seal the journal yet");
-                        tokio::time::sleep(steps::PAUSE).await;
-                        None
-                    }
-                };
-                shared.driver.newsroom.tell(News::Sealed(journal, found));
-            }));
+        self.shared.spawn_until_stopped(async move {
+            let found = steps::seal(&journaling, &journal, &me).await;
+            let found = match found {
+                Ok(found) => Some(Box::new(found)),
+                Err(error) => {
+                    tracing::warn!(%journal, %error, "cannot seal the journal yet");
+                    tokio::time::sleep(steps::PAUSE).await;
+                    None
+                }
+            };
+            shared.driver.newsroom.tell(News::Sealed(journal, found));
+        });
     }
 
     fn found(&mut self, journal: SchedulerId, found: Option<Box<Replayed>>) {
@@ -343,11 +332,9 @@ impl Takeover {
     /// Whoever drained the journal may have died before it took everything away.
     fn clear(&self, journal: SchedulerId) {
         let (shared, journaling) = (Arc::clone(&self.shared), self.journaling.clone());
-        self.shared
-            .tasks
-            .spawn(steps::until_stopped(Arc::clone(&shared), async move {
-                steps::clear(&shared, &journaling, &journal).await;
-            }));
+        self.shared.spawn_until_stopped(async move {
+            steps::clear(&shared, &journaling, &journal).await;
+        });
     }
 
     // ---- adopting -------------------------------------------------------------------------------
@@ -403,13 +390,11 @@ impl Takeover {
         let shared = Arc::clone(&self.shared);
         let journaling = self.journaling.clone();
         let me = shared.driver.me();
-        self.shared
-            .tasks
-            .spawn(steps::until_stopped(Arc::clone(&shared), async move {
-                let stepped = steps::take(&shared, &journaling, &me, &step, record).await;
-                let news = News::Stepped(me, step, stepped);
-                shared.driver.newsroom.tell(news);
-            }));
+        self.shared.spawn_until_stopped(async move {
+            let stepped = steps::take(&shared, &journaling, &me, &step, record).await;
+            let news = News::Stepped(me, step, stepped);
+            shared.driver.newsroom.tell(news);
+        });
     }
 
     fn stepped(&mut self, step: Step, stepped: Stepped) {
@@ -506,7 +491,7 @@ impl Takeover {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        self.shared.tasks.spawn(async move {
+        self.shared.spawn(async move {
             // If it is over, the journal itself says so.
             if shared.driver.scribe.flush().await.is_ok() {
                 shared.driver.newsroom.tell(News::Trust);

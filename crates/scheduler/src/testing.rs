@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::identity::Identity;
 use crate::members::Membership;
 use crate::options::SchedulerOptions;
-use crate::scheduler::{Shared, assemble};
+use crate::shared::{Shared, assemble};
 
 /// State in a directory.
 pub(crate) fn store(directory: &Path) -> StateStore {

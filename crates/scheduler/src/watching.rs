@@ -11,8 +11,7 @@ use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use crate::scheduler::Shared;
-use crate::steps::until_stopped;
+use crate::shared::Shared;
 use crate::takeover::News;
 
 /// Between two tries at a peer that does not answer.
@@ -33,12 +32,10 @@ pub(crate) fn watch_peers(shared: &Arc<Shared>) {
             continue;
         }
         let watching = Arc::clone(shared);
-        shared
-            .tasks
-            .spawn(until_stopped(Arc::clone(shared), async move {
-                watch(&watching, &peer).await;
-                watching.watched.0.lock().remove(&id);
-            }));
+        shared.spawn_until_stopped(async move {
+            watch(&watching, &peer).await;
+            watching.watched.0.lock().remove(&id);
+        });
     }
 }
 

@@ -19,8 +19,8 @@ use crate::conclusion::{Broken, read_failure};
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
-use crate::scheduler::Shared;
 use crate::service::Service;
+use crate::shared::Shared;
 
 /// What a write has come to.
 struct Came {

@@ -11,7 +11,7 @@ use paceline_store::{CatalogSnapshot, DataFile, Relation};
 use url::Url;
 
 use crate::enqueued::away;
-use crate::scheduler::Shared;
+use crate::shared::Shared;
 
 /// How often files are looked for that were left behind, at least and at most.
 const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

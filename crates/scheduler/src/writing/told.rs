@@ -12,8 +12,8 @@ use crate::enqueued::STATUS;
 use crate::keyed::other_statement;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
-use crate::scheduler::Shared;
 use crate::service::{Service, submitted};
+use crate::shared::Shared;
 
 /// What the outcome of a write carries: how many rows it wrote.
 pub(super) const ROWS: &str = "rows_written";

@@ -1,0 +1,290 @@
+//! What all parts of a scheduler share.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use paceline_core::ownership::SuspicionOptions;
+use paceline_core::{Core, Options};
+use paceline_exchange::{ExchangeMetrics, PeerOptions};
+use paceline_model::{ByteSize, Invariant, QueryError};
+use paceline_plan::{Catalog, Engine, EngineOptions, Planner, PlannerOptions};
+use paceline_proto::cluster;
+use paceline_proto::cluster::from_scheduler::Message as Told;
+use paceline_store::{
+    CatalogLog, Claims, Garbage, JournalMetrics, JournalOptions, Journals, Results, StateStore,
+};
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::catalog::Catalogs;
+use crate::driver::{Driver, Parts};
+use crate::error::StartError;
+use crate::identity::Identity;
+use crate::journaling::Journaling;
+use crate::members::Membership;
+use crate::metrics::SchedulerMetrics;
+use crate::options::SchedulerOptions;
+use crate::peers::Peers;
+use crate::scribe::Scribe;
+use crate::shelf::Keep;
+use crate::takeover::{Newsroom, Takeover};
+use crate::turns::Turns;
+use crate::watching::Watched;
+use crate::writing::data_location;
+
+/// What all parts of a scheduler share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) planner: Planner,
+    pub(crate) catalog: Catalogs,
+    pub(crate) membership: Membership,
+    pub(crate) peers: Peers,
+    pub(crate) watched: Watched,
+    pub(crate) turns: Turns,
+    pub(crate) journaling: Journaling,
+    pub(crate) exchange_peers: paceline_exchange::Peers,
+    pub(crate) exchange_metrics: ExchangeMetrics,
+    pub(crate) read_budget: ByteSize,
+    pub(crate) heartbeat: Duration,
+    pub(crate) reattach_grace: Duration,
+    pub(crate) query_timeout: Option<Duration>,
+    /// How long results of submitted queries are kept, unless their client says.
+    pub(crate) submitted_ttl: Duration,
+    /// Where the files of managed tables lie, if there is a place for them.
+    pub(crate) data: Option<Url>,
+    /// How long the files of a dropped table are kept.
+    pub(crate) dropped_ttl: Duration,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The members as executors were told last.
+    told: Mutex<cluster::Members>,
+    draining: AtomicBool,
+    handed_over: AtomicBool,
+    store_away: AtomicBool,
+}
+
+impl Shared {
+    /// Notes whether the state store answers.
+    pub(crate) fn store_away(&self, away: bool) {
+        self.store_away.store(away, Ordering::Release);
+    }
+
+    /// The catalog to plan the next statement with. Whoever changed it while this scheduler was held
+    /// for gone did not wait until it knew.
+    pub(crate) async fn catalog(&self) -> Result<Catalog, QueryError> {
+        if self.membership.may_be_missed(Instant::now()) {
+            self.catalog.doubt();
+        }
+        self.catalog.current().await
+    }
+
+    /// Runs work beside everything else. A panic ends that work alone, and is counted.
+    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
+                let seen = format!("work of the scheduler panicked: {}", text_of(&*panic));
+                let metrics = &shared.driver.metrics;
+                metrics.violated(Invariant::NoPanic, &seen);
+            }
+        });
+    }
+
+    /// The same for work that nobody needs when the scheduler stops.
+    pub(crate) fn spawn_until_stopped(
+        self: &Arc<Self>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.spawn(async move {
+            // Cancel safety: what a step of a takeover has not finished is for whoever seals this
+            // scheduler's journal; other work holds nothing that outlives the scheduler.
+            tokio::select! {
+                () = work => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Notes that this scheduler is about to leave.
+    pub(crate) fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Notes that its queries are others' by now.
+    pub(crate) fn note_handed_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    /// Whether this scheduler is about to leave.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether its queries are others' by now.
+    pub(crate) fn has_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Tells every executor who the schedulers are, if that has changed.
+    pub(crate) fn tell_members(&self) {
+        let members = self.membership.message();
+        let mut told = self.told.lock();
+        if *told != members {
+            self.driver.broadcast(&Told::Members(members.clone()));
+            *told = members;
+        }
+    }
+
+    /// Why new queries should go elsewhere; empty if they should not.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_draining() {
+            reasons.push("the scheduler is shutting down".to_string());
+        }
+        if self.store_away.load(Ordering::Acquire) {
+            reasons.push("the state store does not answer".to_string());
+        }
+        if self.driver.slots().is_empty() {
+            reasons.push("no executor is attached".to_string());
+        }
+        reasons
+    }
+}
+
+/// Puts together what all parts of a scheduler share, and starts what writes its journal and decides who
+/// owns what.
+pub(crate) async fn assemble(
+    options: &SchedulerOptions,
+    registry: &Registry,
+    identity: Identity,
+    (store, roomy): (StateStore, StateStore),
+    membership: Membership,
+) -> Result<Arc<Shared>, StartError> {
+    let data = data_location(&options.data_location, &options.state)?;
+    let engine = Engine::new(EngineOptions {
+        object_store: options.object_store.clone(),
+        ..EngineOptions::default()
+    })
+    .map_err(StartError::Engine)?;
+    let journal_metrics = JournalMetrics::register(registry)?;
+    let journals = Journals::new(store.clone(), journal_metrics.clone());
+    let results = Results::new(roomy.clone());
+    let journaling = Journaling {
+        // Its listings may be long.
+        garbage: Garbage::new(roomy, journals.clone(), results.clone()),
+        journals,
+        claims: Claims::new(store.clone(), journal_metrics),
+        results,
+        options: JournalOptions::default(),
+        suspicion: SuspicionOptions {
+            takeover_after: options.takeover_after,
+        },
+        patience: options.beat,
+    };
+    let log = CatalogLog::open(store).await?;
+    let metrics = SchedulerMetrics::register(registry)?;
+    let catalog = Catalogs::open(engine.clone(), log, metrics.violations.clone())
+        .await
+        .map_err(StartError::Engine)?;
+    let core = Core::new(Options {
+        max_running_queries: options.max_running_queries.max(1),
+        max_queued_queries: options.max_queued_queries,
+        max_attempts: options.max_attempts.max(1),
+        no_executor_grace: options.no_executor_grace,
+        ..Options::default()
+    });
+    let keep = Keep {
+        consumed: options.result_ttl,
+        unread: options.unread_ttl,
+        abandoned: options.abandon_after,
+    };
+    let journal = journaling.open(identity.id());
+    let (scribe, writing) = Scribe::new(journal.clone());
+    let (newsroom, news) = Newsroom::new();
+    let driver = Driver::new(Parts {
+        identity,
+        core,
+        scribe,
+        newsroom,
+        keep,
+        inline_limit: options.inline_limit,
+        linger: options.linger,
+        metrics,
+    });
+    let planner = Planner::new(
+        engine,
+        PlannerOptions {
+            small_plan: options.small_plan,
+        },
+    )
+    .storing_at(data.clone());
+    let shared = Arc::new(Shared {
+        driver: Arc::new(driver),
+        planner,
+        catalog,
+        membership,
+        peers: Peers::default(),
+        watched: Watched::default(),
+        turns: Turns::default(),
+        journaling: journaling.clone(),
+        exchange_peers: paceline_exchange::Peers::new(PeerOptions::default()),
+        exchange_metrics: ExchangeMetrics::register(registry)?,
+        read_budget: options.read_budget,
+        heartbeat: options.heartbeat,
+        reattach_grace: options.reattach_grace,
+        query_timeout: options.query_timeout,
+        submitted_ttl: options.submitted_ttl,
+        data,
+        dropped_ttl: options.dropped_ttl,
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        told: Mutex::default(),
+        draining: AtomicBool::new(false),
+        handed_over: AtomicBool::new(false),
+        store_away: AtomicBool::new(false),
+    });
+    journaling.watch(&shared, &journal);
+    let takeover = Takeover::new(Arc::clone(&shared), journaling);
+    shared.spawn_until_stopped(writing);
+    shared.spawn_until_stopped(takeover.run(news));
+    Ok(shared)
+}
+
+/// What a panic said.
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a word")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::shared;
+
+    async fn fails() {
+        panic!("as the test has it");
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_counted_and_ends_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        shared.spawn(fails());
+        shared.spawn_until_stopped(std::future::pending());
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        let counted = shared.driver.metrics.violations.of(Invariant::NoPanic);
+        assert_eq!(counted, 1);
+    }
+}
