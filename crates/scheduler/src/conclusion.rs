@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use paceline_core::ownership::rank;
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryState, ResultSize};
 use paceline_store::{Ending, ResultManifest};
 
 use crate::agreement;
+use crate::duties::Duties;
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading, to_ipc};
@@ -201,12 +201,9 @@ pub(crate) async fn sweep_results(shared: Arc<Shared>) {
 }
 
 async fn sweep(shared: &Shared) -> Result<(), paceline_store::ResultError> {
-    let journaling = &shared.journaling;
-    let me = shared.driver.me();
-    let live = shared.membership.live();
+    let (journaling, duties) = (&shared.journaling, Duties::of(shared));
     for query in journaling.results.queries().await? {
-        let ids = live.iter().map(|beacon| &beacon.scheduler);
-        if rank(query, &me, ids) > 0 {
+        if !duties.include(query) {
             continue;
         }
         let Some(ending) = journaling.claims.outcome(query).await? else {

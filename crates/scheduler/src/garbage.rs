@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline_core::ownership::rank;
 use paceline_model::QueryId;
 use paceline_store::Garbage;
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
+use crate::duties::Duties;
 use crate::shared::Shared;
 
 /// The longest and the shortest time between two sweeps.
 const SWEEPS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3600)];
 
-/// Sweeps for as long as it is polled. Which scheduler does it is agreed upon without talking; that two
-/// do it for a while does no harm.
+/// Stands for all of it: one scheduler does the whole sweep.
+const NO_QUERY: QueryId = QueryId(Uuid::nil());
+
+/// Sweeps for as long as it is polled, if this is the scheduler that does.
 pub(crate) async fn sweep_garbage(shared: Arc<Shared>, garbage: Garbage, age: Duration) {
     let [shortest, longest] = SWEEPS;
     let every = (age / 8).clamp(shortest, longest);
@@ -23,9 +25,7 @@ pub(crate) async fn sweep_garbage(shared: Arc<Shared>, garbage: Garbage, age: Du
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (me, live) = (shared.driver.me(), shared.membership.live());
-        let live = live.iter().map(|beacon| &beacon.scheduler);
-        if rank(QueryId(Uuid::nil()), &me, live) > 0 {
+        if !Duties::of(&shared).include(NO_QUERY) {
             continue;
         }
         match garbage.sweep(age).await {

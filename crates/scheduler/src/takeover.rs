@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::conclusion::conclude_in_time;
 use crate::journaling::Journaling;
+use crate::moment::at;
 use crate::shared::Shared;
 use crate::steps::{self, Stepped};
 use crate::writing::remove_leftovers;
@@ -532,12 +533,5 @@ impl Takeover {
         self.wake = None;
         self.look_for_journals();
         self.shared.driver.newsroom.change();
-    }
-}
-
-async fn at(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::identity::Identity;
 use crate::links::Links;
 use crate::metrics::SchedulerMetrics;
+use crate::moment;
 use crate::record::QueryRecord;
 use crate::scribe::Scribe;
 use crate::shelf::{Keep, Shelf};
@@ -402,7 +403,7 @@ impl Driver {
             // the borrow above.
             tokio::select! {
                 changed = wake.changed() => if changed.is_err() { return },
-                () = sleep_until(at) => {
+                () = moment::at(at) => {
                     self.wake.send_if_modified(|due| {
                         let fired = *due == at;
                         if fired { *due = None; }
@@ -418,11 +419,4 @@ impl Driver {
 fn cancelled(query: QueryId) -> QueryError {
     let message = format!("query {query} was cancelled");
     QueryError::new(ErrorClass::Cancelled, message)
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

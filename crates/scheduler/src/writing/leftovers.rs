@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use paceline_core::ownership::rank;
 use paceline_model::{QueryError, QueryId, TableId};
 use paceline_plan::{Folder, WriteInto};
 use paceline_store::{CatalogSnapshot, DataFile, Relation};
 use url::Url;
 
+use crate::duties::Duties;
 use crate::enqueued::away;
 use crate::shared::Shared;
 
@@ -98,11 +98,9 @@ impl Sweep {
         self.ended.retain(|query, _| there.contains(query));
         let tables: BTreeSet<TableId> = found.iter().map(|(table, _)| *table).collect();
         self.dropped.retain(|table, _| tables.contains(table));
-        let me = shared.driver.me();
-        let live = shared.membership.live();
+        let duties = Duties::of(shared);
         for (table, query) in found {
-            let ids = live.iter().map(|beacon| &beacon.scheduler);
-            if rank(query, &me, ids) == 0 {
+            if duties.include(query) {
                 self.look_at(shared, data, table, query).await?;
             }
         }

@@ -1,0 +1,11 @@
+//! Waiting for a moment that may never come.
+
+use std::time::Instant;
+
+/// Waits until then; for ever, if there is no such moment.
+pub(crate) async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
