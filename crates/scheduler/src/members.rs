@@ -1,6 +1,6 @@
 //! Who the schedulers are: the own beacon, those of others, and telling executors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,15 @@ impl Membership {
             .collect()
     }
 
+    /// The addresses of all schedulers that have a beacon.
+    pub(crate) fn addresses(&self) -> HashSet<String> {
+        let seen = self.seen.lock();
+        let beacons = seen.liveness.live().chain(seen.liveness.gone());
+        beacons
+            .map(|beacon| beacon.addresses.cluster.clone())
+            .collect()
+    }
+
     /// For how long each other scheduler has been silent, but for those that are gone for good.
     pub(crate) fn silences(&self) -> Vec<(SchedulerId, Duration)> {
         let seen = self.seen.lock();
@@ -271,6 +280,7 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
             continue;
         }
         shared.store_away(false);
+        shared.peers.keep_only(&shared.membership.addresses());
         let silences = shared.membership.silences();
         shared.driver.metrics.silences(&silences);
         shared.driver.newsroom.tell(News::Beacons(silences));

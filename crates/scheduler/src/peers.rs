@@ -1,6 +1,6 @@
 //! What schedulers ask each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +28,19 @@ const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 const MESSAGE_LIMIT: usize = 256 << 20;
 
-/// Connections to other schedulers, made when first needed.
+/// Connections to other schedulers, made when first needed and kept while they have beacons.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Peers {
+    /// Lets go of connections to all other addresses. Whoever starts again has another one.
+    pub(crate) fn keep_only(&self, addresses: &HashSet<String>) {
+        let mut channels = self.channels.lock();
+        channels.retain(|address, _| addresses.contains(address));
+    }
+
     pub(crate) fn client(&self, address: &str) -> Result<ClusterClient<Channel>, QueryError> {
         let mut channels = self.channels.lock();
         let channel = match channels.get(address) {
@@ -295,4 +301,31 @@ async fn result(
         ResultState::Pending | ResultState::Failed(_) => {}
     }
     Ok(location)
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_store::Members;
+
+    use super::*;
+    use crate::testing::{beacon, shared, store};
+
+    #[tokio::test]
+    async fn connections_go_with_the_beacons_of_those_they_lead_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let (gone, there) = ("127.0.0.1:1".to_string(), "127.0.0.1:2".to_string());
+        let mut peer = beacon(SchedulerId::new("peer"), 1);
+        peer.addresses.cluster.clone_from(&there);
+        let members = Members::new(store(directory.path()));
+        members.beat(&peer).await.unwrap();
+        shared.membership.look().await.unwrap();
+        for address in [&gone, &there] {
+            shared.peers.client(address).unwrap();
+        }
+        shared.peers.keep_only(&shared.membership.addresses());
+        let kept: Vec<String> = shared.peers.channels.lock().keys().cloned().collect();
+        assert_eq!(kept, [there]);
+        shared.stop.cancel();
+    }
 }

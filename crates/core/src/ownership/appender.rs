@@ -279,11 +279,6 @@ impl<R> Appender<R> {
         actions.push(AppendAction::Send { seq, records });
     }
 
-    /// The number that the next segment gets, if the one under way fails.
-    pub fn next_seq(&self) -> u64 {
-        self.next
-    }
-
     /// How many records wait to be sent.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
@@ -356,7 +351,7 @@ mod tests {
             [durable(4, &[2, 3, 4, 5]), send(5, &[6])]
         );
         assert_eq!(it.handle(won(), T0), [durable(5, &[6])]);
-        assert_eq!(it.next_seq(), 6);
+        assert_eq!(it.handle(record(7, T0), T0), [send(6, &[7])]);
     }
 
     #[test]

@@ -41,13 +41,13 @@ impl ClaimBook {
         self.read.retain(|(of, _), _| *of != query);
     }
 
-    /// How many claims were looked at.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.read.len()
     }
 
-    /// Whether none was.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.read.is_empty()
     }
 }

@@ -165,6 +165,8 @@ impl Ownership {
                     if epoch > Epoch(0) && !self.sight().rules.hold(Rule::ClaimAfterAdoption) {
                         actions.push(OwnershipAction::Own { query, epoch });
                     }
+                } else if let Entry::Ended { query } = entry {
+                    self.forget_unless_held(query);
                 }
             }
             OwnershipEvent::Sealed { journal, standing } => {
@@ -194,6 +196,9 @@ impl Ownership {
     ) {
         self.under_way.remove(&Step::ReadClaim { query, epoch });
         self.under_way.remove(&Step::Claim { query, epoch });
+        if !self.is_held(query) {
+            return;
+        }
         if let (Known::By(first), Some(now)) = (self.claims.claim(query, epoch), &by)
             && first != now
         {
@@ -209,6 +214,7 @@ impl Ownership {
             (Stance::Mine, _) => actions.push(OwnershipAction::Own { query, epoch }),
             (Stance::Lost, Some(to)) => {
                 self.own.drop_query(query);
+                self.forget_unless_held(query);
                 actions.push(OwnershipAction::Lost { query, epoch, to });
             }
             _ => {}
@@ -223,10 +229,20 @@ impl Ownership {
             return;
         };
         for (query, _) in gone.standing.queries() {
-            let elsewhere = |s: &Sealed| s.standing.epoch(query).is_some();
-            if self.own.epoch(query).is_none() && !self.sealed.values().any(elsewhere) {
-                self.claims.forget(query);
-            }
+            self.forget_unless_held(query);
+        }
+    }
+
+    /// Whether one's own journal or a sealed one holds the query. Only then its claims mean anything.
+    fn is_held(&self, query: QueryId) -> bool {
+        let holds = |sealed: &Sealed| sealed.standing.epoch(query).is_some();
+        self.own.epoch(query).is_some() || self.sealed.values().any(holds)
+    }
+
+    /// So that what is known of claims is bounded by what journals hold.
+    fn forget_unless_held(&mut self, query: QueryId) {
+        if !self.is_held(query) {
+            self.claims.forget(query);
         }
     }
 
@@ -400,6 +416,41 @@ mod tests {
         assert_eq!(me.handle(claim(1, 1, Some("b")), T0), [conflict]);
         assert_eq!(me.own().epoch(query), Some(epoch));
         assert_eq!(me.handle(claim(1, 1, Some("me")), T0), []);
+    }
+
+    #[test]
+    fn no_claim_is_kept_of_what_no_journal_holds() {
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        let drained = || OwnershipEvent::Drained {
+            journal: scheduler("d"),
+        };
+        // Adopted, and over after the journal that it came from.
+        me.handle(sealed("d", &[(1, 0)]), T0);
+        me.handle(claim(1, 1, None), T0);
+        me.handle(OwnershipEvent::Recorded { entry: owned(1, 1) }, T0);
+        me.handle(claim(1, 1, Some("me")), T0);
+        me.handle(drained(), T0);
+        assert_eq!(me.claims.len(), 1, "it is one's own");
+        let entry = Entry::Ended { query: query(1) };
+        me.handle(OwnershipEvent::Recorded { entry }, T0);
+        assert!(me.claims.is_empty());
+        // Over before that.
+        me.handle(sealed("d", &[(2, 0)]), T0);
+        me.handle(claim(2, 1, None), T0);
+        me.handle(OwnershipEvent::Recorded { entry: owned(2, 1) }, T0);
+        me.handle(claim(2, 1, Some("me")), T0);
+        let entry = Entry::Ended { query: query(2) };
+        me.handle(OwnershipEvent::Recorded { entry }, T0);
+        assert_eq!(me.claims.len(), 1, "a sealed journal holds it");
+        me.handle(drained(), T0);
+        assert!(me.claims.is_empty());
+        // Run afresh, and won by somebody else.
+        me.handle(OwnershipEvent::Recorded { entry: owned(3, 1) }, T0);
+        me.handle(claim(3, 1, Some("b")), T0);
+        assert!(me.claims.is_empty());
+        // A look that comes to its end when all is over.
+        me.handle(claim(3, 1, Some("b")), T0);
+        assert!(me.claims.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a journal adds up to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use paceline_model::{Epoch, QueryId, SchedulerId};
 
@@ -35,7 +35,6 @@ pub enum Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     owned: BTreeMap<QueryId, Epoch>,
-    ended: BTreeSet<QueryId>,
     sealed: Option<SchedulerId>,
 }
 
@@ -58,11 +57,9 @@ impl Standing {
             Entry::Owned { query, epoch } => {
                 let at = self.owned.entry(*query).or_insert(*epoch);
                 *at = (*at).max(*epoch);
-                self.ended.remove(query);
             }
             Entry::Ended { query } => {
                 self.owned.remove(query);
-                self.ended.insert(*query);
             }
             Entry::Seal { by } => self.sealed = Some(by.clone()),
             Entry::Snapshot { .. } => {}
@@ -87,12 +84,6 @@ impl Standing {
     /// The queries that have not ended, and at which epoch the journal holds each.
     pub fn queries(&self) -> impl Iterator<Item = (QueryId, Epoch)> + '_ {
         self.owned.iter().map(|(query, epoch)| (*query, *epoch))
-    }
-
-    /// Whether a query that a client speaks of may be run afresh by another scheduler, as if it
-    /// were adopted at epoch 1 with nothing known: the journal is over and never heard of it.
-    pub fn never_held(&self, query: QueryId) -> bool {
-        self.sealed.is_some() && !self.owned.contains_key(&query) && !self.ended.contains(&query)
     }
 
     /// The snapshot that may stand for all records so far.
@@ -138,18 +129,5 @@ mod tests {
         assert_eq!(later.sealed_by(), None);
         assert_eq!(later.epoch(query(2)), Some(Epoch(3)));
         assert_eq!(later.epoch(query(1)), None);
-    }
-
-    #[test]
-    fn only_a_sealed_journal_can_be_said_to_have_never_held_a_query() {
-        let mut standing = Standing::default();
-        standing.apply(&owned(1, 0));
-        standing.apply(&Entry::Ended { query: query(1) });
-        standing.apply(&owned(2, 0));
-        assert!(!standing.never_held(query(3)));
-        standing.apply(&Entry::Seal { by: scheduler("b") });
-        assert!(standing.never_held(query(3)));
-        assert!(!standing.never_held(query(1)), "it ended");
-        assert!(!standing.never_held(query(2)), "it runs");
     }
 }

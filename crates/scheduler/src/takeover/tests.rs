@@ -34,17 +34,18 @@ async fn what_must_never_be_is_counted() {
     let from = SchedulerId::new("dead");
     takeover.take(Step::Adopt { from, query, epoch });
     assert_eq!(counted(Invariant::NothingLost), 1, "no journal says what");
-    takeover.own(query, epoch);
+    let entry = Entry::Owned { query, epoch };
+    takeover.tell_ownership(OwnershipEvent::Recorded { entry });
+    for by in [shared.driver.me(), SchedulerId::new("b")] {
+        let by = Some(by);
+        takeover.tell_ownership(OwnershipEvent::Claim { query, epoch, by });
+    }
     assert_eq!(
         counted(Invariant::NothingLost),
         2,
         "it is adopted all the same"
     );
-    for by in ["a", "b"] {
-        let by = Some(SchedulerId::new(by));
-        takeover.tell_ownership(OwnershipEvent::Claim { query, epoch, by });
-    }
-    assert_eq!(counted(Invariant::OneOwner), 1, "a claim changed hands");
+    assert_eq!(counted(Invariant::OneOwner), 1, "the claim changed hands");
     let former = shared.driver.me();
     let taken = Closed::Taken { seq: 1 };
     takeover.note(News::Closed(former.clone(), taken));
