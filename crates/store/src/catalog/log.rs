@@ -1,12 +1,10 @@
 //! The log of catalog changes in the store, and this process's view of it.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use paceline_model::{CatalogVersion, SchedulerId};
-use parking_lot::Mutex as BlockingMutex;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::entry::{self, Entry};
 use super::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStatement, ChangeName};
@@ -17,8 +15,6 @@ pub(super) const READERS: usize = 16;
 /// How often an append is tried when others are always faster. Each try that fails is a change of
 /// somebody else that succeeded.
 pub(super) const TRIES: u32 = 64;
-/// How many versions are kept in memory for tickets that were planned with them.
-const REMEMBERED: usize = 32;
 
 /// The catalog log of a cluster. Share one per process behind an `Arc`.
 ///
@@ -30,9 +26,7 @@ const REMEMBERED: usize = 32;
 pub struct CatalogLog {
     store: StateStore,
     folder: Key,
-    current: watch::Sender<CatalogSnapshot>,
-    /// Older versions, the newest last.
-    earlier: BlockingMutex<VecDeque<CatalogSnapshot>>,
+    current: RwLock<CatalogSnapshot>,
     /// Held while the log is read on or appended to, so that this process does so once at a time.
     /// Held across awaits, hence not a blocking mutex.
     tail: Mutex<()>,
@@ -48,8 +42,7 @@ impl CatalogLog {
         let log = CatalogLog {
             store,
             folder: Key::new("catalog"),
-            current: watch::Sender::new(CatalogSnapshot::default()),
-            earlier: BlockingMutex::default(),
+            current: RwLock::default(),
             tail: Mutex::new(()),
         };
         let keys = log.store.list(&log.folder, None).await?;
@@ -62,32 +55,7 @@ impl CatalogLog {
 
     /// The newest version that this process knows. Asks the store for nothing.
     pub fn current(&self) -> CatalogSnapshot {
-        self.current.borrow().clone()
-    }
-
-    /// Tells of each newer version as this process learns of it.
-    pub fn watch(&self) -> watch::Receiver<CatalogSnapshot> {
-        self.current.subscribe()
-    }
-
-    /// The catalog as of a version, for a query that was planned with it.
-    ///
-    /// # Errors
-    /// [`CatalogError`] if the version is not in the log, or the log cannot be read.
-    pub async fn at(&self, version: CatalogVersion) -> Result<CatalogSnapshot, CatalogError> {
-        self.refresh_to(version).await?;
-        let current = self.current();
-        if current.version() == version {
-            return Ok(current);
-        }
-        let known = {
-            let earlier = self.earlier.lock();
-            earlier.iter().find(|s| s.version() == version).cloned()
-        };
-        match known {
-            Some(snapshot) => Ok(snapshot),
-            None => self.fold(CatalogSnapshot::default(), version).await,
-        }
+        self.current.read().clone()
     }
 
     /// Reads on until `version` is known, which a peer says exists.
@@ -98,7 +66,7 @@ impl CatalogLog {
         &self,
         version: CatalogVersion,
     ) -> Result<CatalogSnapshot, CatalogError> {
-        if self.current.borrow().version() < version {
+        if self.current.read().version() < version {
             let tail = self.tail.lock().await;
             let current = self.current();
             if current.version() < version {
@@ -199,7 +167,7 @@ impl CatalogLog {
         name: Option<&ChangeName>,
     ) -> Result<Option<CatalogVersion>, CatalogError> {
         let tail = self.tail.lock().await;
-        if self.current.borrow().version() != current.version() {
+        if self.current.read().version() != current.version() {
             return Ok(None);
         }
         let version = current.version().next();
@@ -226,12 +194,7 @@ impl CatalogLog {
     fn advance(&self, _tail: &MutexGuard<'_, ()>, to: CatalogSnapshot) {
         let version = i64::try_from(to.version().0).unwrap_or(i64::MAX);
         self.store.inner.metrics.catalog_version.set(version);
-        let before = self.current.send_replace(to);
-        let mut earlier = self.earlier.lock();
-        if earlier.len() == REMEMBERED {
-            earlier.pop_front();
-        }
-        earlier.push_back(before);
+        *self.current.write() = to;
     }
 
     /// Applies to `from` every change after it, up to `to`.

@@ -150,11 +150,6 @@ impl Journal {
         self.command(Command::Forget { query }).await
     }
 
-    /// Waits until the journal is over; `None` if the writer was stopped.
-    pub async fn closed(&self) -> Option<Closed> {
-        self.ending().wait().await
-    }
-
     /// Sees the journal's end without keeping its writer running.
     pub fn ending(&self) -> JournalEnd {
         JournalEnd(self.closed.clone())

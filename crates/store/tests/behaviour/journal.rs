@@ -125,7 +125,7 @@ pub(crate) async fn ends_with_its_seal(room: &Room) {
     let by = name("b");
     let refused = Err(AppendError::Closed(Closed::Sealed { by: by.clone() }));
     assert_eq!(a.append(accepted(2)).await, refused);
-    assert_eq!(a.closed().await, Some(Closed::Sealed { by }));
+    assert_eq!(a.ending().wait().await, Some(Closed::Sealed { by }));
     assert_eq!(a.append(accepted(3)).await, refused, "also later");
     // One that never wrote anything is ended as well.
     others.seal(&name("idle"), &name("b")).await.unwrap();
