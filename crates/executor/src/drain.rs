@@ -64,6 +64,10 @@ pub(crate) async fn reached(node: &Node, phase: Phase) {
 }
 
 /// Finishes what runs and serves what is held, until no scheduler wants anything more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end of patience: what is waited for is told"
+)]
 async fn drain(node: &Node) {
     let timeout = node.pace.drain_timeout;
     tracing::info!(?timeout, "draining");

@@ -40,6 +40,10 @@ pub(crate) async fn serve(
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let too_late = async {
         stop.cancelled().await;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "streams that are open get a moment when the process ends"
+        )]
         tokio::time::sleep(LAST_STREAMS).await;
     };
     // Cancel safety: dropping the server ends its streams, which their readers take for a loss.

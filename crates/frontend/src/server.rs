@@ -88,6 +88,10 @@ async fn next(
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "there are too many files or too little memory: nothing tells when that is over"
+                )]
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -246,6 +246,10 @@ fn report(shared: &Shared, executor: &ExecutorId, state: cluster::TaskState) {
 
 /// Tells an executor that died from one whose connection broke. A port that refuses is proof; one
 /// that answers, or says nothing, gets a while to attach again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a port that refuses has to be asked; that it attached again is seen between"
+)]
 async fn await_return(shared: &Shared, executor: &ExecutorId, link: LinkId, why: String) {
     let Some(address) = shared.driver.stream_broke(executor, link) else {
         return;

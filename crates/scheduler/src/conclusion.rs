@@ -46,6 +46,10 @@ pub(crate) async fn conclude_in_time(shared: Arc<Shared>, query: QueryId) {
             Ok(()) => return,
             Err(error) => tracing::warn!(%query, %error, "its outcome is not durable yet"),
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store is away: the query has ended, and its outcome waits"
+        )]
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -56,6 +56,10 @@ enum Standing {
 ///
 /// # Errors
 /// What the owner says; or that nobody knows the query.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "of a query whose owner does not answer; news of it are not waited out"
+)]
 pub(crate) async fn ask(
     shared: &Shared,
     query: QueryId,

@@ -20,9 +20,11 @@ use crate::handover;
 use crate::record::{Part, ResultState};
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::steps::PAUSE;
+use crate::steps::pause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two tries to tell a peer that lives and does not answer.
+const TELL_AGAIN: Duration = Duration::from_millis(100);
 /// How long a peer may take to hear something.
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -69,7 +71,7 @@ impl Peers {
         while let Err(error) = shared.membership.look().await {
             tracing::warn!(%error, "cannot look for new schedulers to tell of a change yet");
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = pause() => {}
                 () = shared.stop.cancelled() => return,
             }
         }
@@ -77,6 +79,10 @@ impl Peers {
         join_all(peers.iter().map(|peer| self.tell(shared, peer, version))).await;
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is alive by its beacon, so it will answer, or its beacon will stop"
+    )]
     async fn tell(&self, shared: &Shared, peer: &Beacon, version: CatalogVersion) {
         loop {
             let request = cluster::CatalogChangedRequest {
@@ -98,9 +104,8 @@ impl Peers {
             if shared.membership.is_gone(&peer.scheduler) {
                 return;
             }
-            // It is alive by its beacon, so it will answer, or its beacon will stop.
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = tokio::time::sleep(TELL_AGAIN) => {}
                 () = shared.stop.cancelled() => return,
             }
         }

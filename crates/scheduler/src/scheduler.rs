@@ -32,6 +32,9 @@ const MESSAGE_LIMIT: usize = 256 << 20;
 /// How often records are looked through, and executors that say nothing are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// How often one that leaves looks whether somebody still waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A running scheduler. Dropping it stops it without grace; see [`drain`](Self::drain).
 #[derive(Debug)]
 pub struct Scheduler {
@@ -92,7 +95,11 @@ impl Scheduler {
         }
         let idle = async {
             while self.shared.driver.busy() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "at the end of the process; what every reader does is not worth telling"
+                )]
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
         if tokio::time::timeout(patience, idle).await.is_err() {

@@ -10,8 +10,8 @@ use paceline_store::{JournalError, Journals, Replayed};
 use crate::journaling::Journaling;
 use crate::shared::Shared;
 
-/// After a failure of the store. Nobody can take over while it is away, so nobody is overtaken.
-pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+/// After a failure of the store.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How a step ended.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ pub(crate) enum Stepped {
     Claimed(Option<SchedulerId>),
     /// The store did not answer, or the own journal is over.
     Failed,
+}
+
+/// Waits a moment after a failure of the store.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody can take over while the store is away, so nobody is overtaken"
+)]
+pub(crate) async fn pause() {
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Takes a step in the name of `me`, who decided on it; this scheduler may be somebody else by then.
@@ -61,7 +70,7 @@ pub(crate) async fn take(
                 error,
                 "a step of a takeover failed; it is taken again"
             );
-            tokio::time::sleep(PAUSE).await;
+            pause().await;
             Stepped::Failed
         }
     }
@@ -132,7 +141,7 @@ pub(crate) async fn ownerless(shared: &Shared, journals: &Journals) -> Vec<Sched
             Ok(all) => break all,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for journals yet");
-                tokio::time::sleep(PAUSE).await;
+                pause().await;
             }
         }
     };

@@ -294,7 +294,7 @@ impl Takeover {
                 Ok(found) => Some(Box::new(found)),
                 Err(error) => {
                     tracing::warn!(%journal, %error, "cannot seal the journal yet");
-                    tokio::time::sleep(steps::PAUSE).await;
+                    steps::pause().await;
                     None
                 }
             };

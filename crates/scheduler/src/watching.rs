@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::shared::Shared;
 use crate::takeover::News;
 
-/// Between two tries at a peer that does not answer.
+/// After a stream to a peer has ended.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a peer's port is given to answer.
@@ -58,6 +58,10 @@ async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
             }
             _ => {}
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "between two tries at a peer that does not answer"
+        )]
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }

@@ -73,6 +73,10 @@ impl StateStore {
         let mut last = String::new();
         for send in 0..SENDS {
             if send > 0 {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "before a send that failed is repeated"
+                )]
                 tokio::time::sleep(backoff(send)).await;
             }
             requests += 1;

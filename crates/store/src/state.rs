@@ -189,6 +189,10 @@ impl StateStore {
             if Instant::now() + wait >= deadline {
                 return Err(self.unavailable(operation, key, failure.reason));
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before a request that failed is repeated"
+            )]
             tokio::time::sleep(wait).await;
         }
     }

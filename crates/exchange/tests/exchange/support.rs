@@ -255,6 +255,10 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it looks again until it is so, with a deadline"
+        )]
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

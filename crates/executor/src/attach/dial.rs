@@ -37,6 +37,10 @@ pub(super) async fn keep_attached(
                 detached(&node, scheduler).await;
             }
             let ended = once(&node, address, &mut scheduler, &heard).await;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "between two tries at a scheduler that is not there"
+            )]
             tokio::time::sleep(next_pause(&node, address, ended, &mut pause)).await;
         }
     };

@@ -82,6 +82,10 @@ async fn keep_looking_up(name: String, heard: mpsc::Sender<Heard>) {
                 pause.next()
             }
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "names are looked up now and then: nobody tells what has become of one"
+        )]
         tokio::time::sleep(wait).await;
     }
 }
@@ -102,6 +106,7 @@ async fn look_up(told: Told, heard: mpsc::Sender<Heard>) {
                 told.address
             ),
         }
+        #[expect(clippy::disallowed_methods, reason = "after a failure")]
         tokio::time::sleep(pause.next()).await;
     }
 }

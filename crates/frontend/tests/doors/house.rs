@@ -139,6 +139,10 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
         if condition() {
             return;
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it looks again until it is so, with a deadline"
+        )]
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never came true: {what}");

@@ -9,6 +9,11 @@
 //! any other, until the time is over; without `--minutes` it is one. What is done is
 //! printed before it happens; if something is wrong, the seed plays it again, and the logs stay.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "other processes are looked at again until something is so, with a deadline"
+)]
+
 mod storm;
 
 use std::time::{Duration, Instant};

@@ -81,6 +81,10 @@ impl Anywhere {
                 return Err(error);
             }
             on(Moment::Turned { from: at, error }).await;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before the next scheduler is asked, which may be the only one"
+            )]
             tokio::time::sleep(PAUSE).await;
             turn += 1;
         }

@@ -5,6 +5,11 @@
 //! `PACELINE_REQUIRE_PYTHON=1`, `PACELINE_REQUIRE_TPCDS=1` or `PACELINE_REQUIRE_MINISTACK=1`; tests
 //! of servers that lie, unless `PACELINE_REQUIRE_LYING_STORES=1`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "other processes are looked at again until something is so, with a deadline"
+)]
+
 mod bad_input;
 mod cancel;
 mod chaos;

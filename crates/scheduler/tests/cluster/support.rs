@@ -109,6 +109,10 @@ impl Cluster {
                 tokio::time::Instant::now() < deadline,
                 "waited too long for {what}"
             );
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it looks again until it is so, with a deadline"
+            )]
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -167,6 +167,10 @@ impl Parts {
             if !passing || Instant::now() + wait >= until {
                 return Err(error);
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before a create that failed is repeated"
+            )]
             tokio::time::sleep(wait).await;
         }
     }

@@ -136,6 +136,7 @@ impl ObjectStore for FaultyStore {
         match fault {
             Fault::None => self.inner.put_opts(location, payload, opts).await,
             Fault::Slow(by) => {
+                #[expect(clippy::disallowed_methods, reason = "the fault is that it is slow")]
                 tokio::time::sleep(by).await;
                 self.inner.put_opts(location, payload, opts).await
             }

@@ -48,6 +48,10 @@ impl MiniStack {
         let deadline = Instant::now() + Duration::from_secs(60);
         while server.request("GET", "/").await.is_err() {
             assert!(Instant::now() < deadline, "ministack does not answer");
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it looks again until it is so, with a deadline"
+            )]
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Some(server)

@@ -246,7 +246,10 @@ impl Cluster {
                         last,
                     });
                 }
-                // Nothing but a question over HTTP tells when another process is ready.
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "nothing but a question over HTTP tells when another process is ready"
+                )]
                 sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_millis(200));
             }

@@ -28,6 +28,10 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     soon(what, async {
         while !condition() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it looks again until it is so, with a deadline"
+            )]
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })

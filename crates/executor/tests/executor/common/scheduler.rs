@@ -65,6 +65,10 @@ impl Scheduler {
         .await
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing tells when a port is free; there is a deadline"
+    )]
     async fn launch(id: &str, address: SocketAddr, refusal: Option<Status>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -211,7 +211,13 @@ impl Writer {
         let key = folder(&self.scheduler).numbered(*seq);
         let (store, append, body) = (self.journals.store().clone(), *append, body.clone());
         let create = async move {
-            tokio::time::sleep(pause).await;
+            if !pause.is_zero() {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "before the same segment is sent again"
+                )]
+                tokio::time::sleep(pause).await;
+            }
             match store.create(&key, &body).await {
                 Ok(Created::Won) => AppendOutcome::Won,
                 Ok(Created::Exists(there)) => match segment::decode(&store, &key, &there) {
