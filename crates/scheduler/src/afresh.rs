@@ -11,9 +11,9 @@ use paceline_plan::Planned;
 use paceline_proto::state::Known;
 use tokio::time::Instant;
 
+use crate::news::News;
 use crate::record::QueryRecord;
 use crate::service::{Service, parameters, session};
-use crate::takeover::News;
 use crate::written;
 
 /// How long to wait for the outcome of the claim before looking again.

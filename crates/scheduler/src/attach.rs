@@ -16,9 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::links::{LinkId, OUTGOING_MESSAGES};
+use crate::news::News;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::takeover::News;
 use crate::wire;
 
 /// How long the port of an executor whose stream broke is given to answer.

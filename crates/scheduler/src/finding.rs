@@ -16,9 +16,9 @@ use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_store::{JournalError, StoreError};
 
+use crate::news::News;
 use crate::peers::{Asked, unknown};
 use crate::shared::Shared;
-use crate::takeover::News;
 
 /// How long to wait for news before looking again: a peer may answer by then that did not before.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

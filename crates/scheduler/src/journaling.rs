@@ -7,8 +7,8 @@ use paceline_core::ownership::SuspicionOptions;
 use paceline_model::SchedulerId;
 use paceline_store::{Claims, Garbage, Journal, JournalOptions, Journals, Results};
 
+use crate::news::News;
 use crate::shared::Shared;
-use crate::takeover::News;
 
 /// The journals and claims of the cluster, and how patient to be with them. Cheap to clone.
 #[derive(Debug, Clone)]

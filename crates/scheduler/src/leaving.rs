@@ -3,8 +3,8 @@
 use paceline_core::ownership::Closed;
 use paceline_store::JournalError;
 
+use crate::news::News;
 use crate::shared::Shared;
-use crate::takeover::News;
 
 /// Seals the own journal and has the others take over what it holds.
 pub(crate) async fn hand_over(shared: &Shared) {

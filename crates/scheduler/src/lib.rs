@@ -46,6 +46,7 @@ mod listing;
 mod members;
 mod metrics;
 mod moment;
+mod news;
 mod operators;
 mod options;
 mod peers;

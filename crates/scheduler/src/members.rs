@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use crate::news::News;
 use crate::shared::Shared;
-use crate::takeover::News;
 use crate::watching::watch_peers;
 
 /// Beats after which a scheduler whose beacon stands still is held for gone.

@@ -11,8 +11,8 @@ use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
+use crate::news::News;
 use crate::shared::Shared;
-use crate::takeover::News;
 
 /// After a stream to a peer has ended.
 const RETRY_AFTER: Duration = Duration::from_millis(100);

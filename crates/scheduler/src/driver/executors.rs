@@ -10,7 +10,7 @@ use paceline_proto::cluster;
 
 use super::{Driver, State};
 use crate::links::{Link, LinkId};
-use crate::takeover::News;
+use crate::news::News;
 use crate::wire::Report;
 
 impl Driver {

@@ -1,4 +1,8 @@
+use paceline_core::ownership::{Closed, Step};
+use paceline_model::Invariant;
+
 use super::*;
+use crate::steps::Stepped;
 use crate::testing::shared;
 
 /// What a former self of the scheduler recorded is in a journal that is over.
