@@ -22,6 +22,7 @@ use crate::finding::{self, Found};
 use crate::handover;
 use crate::record::QueryRecord;
 use crate::service::Service;
+use crate::writing::is_write;
 use crate::written;
 
 /// Goes before every name that an id is made from. Part of the protocol: all schedulers must make the
@@ -132,7 +133,14 @@ impl Service {
                     return handover::from_wire(submitted).map(Some);
                 }
                 Ok(Found::Answer(_)) => return Err(crate::peers::unknown(query)),
-                Ok(Found::Lost(_)) => return Err(gone()),
+                // No journal holds a write any more that has its outcome, which tells what came of it.
+                Ok(Found::Lost(_)) => {
+                    let outcome = self.outcome(query).await?;
+                    return match outcome.is_some_and(|ending| is_write(&ending)) {
+                        true => Ok(None),
+                        false => Err(gone()),
+                    };
+                }
                 Err(error) if error.class == ErrorClass::NotFound => return Ok(None),
                 Err(error) => return Err(error),
             }

@@ -22,5 +22,5 @@ pub(crate) use decide::{decide, finish};
 pub(crate) use leftovers::{remove_leftovers, sweep_leftovers};
 pub(crate) use place::data_location;
 pub(crate) use target::{existing, managed, managed_of};
-pub(crate) use told::{note_write, rows_in};
+pub(crate) use told::{is_write, note_write, rows_in};
 pub(crate) use wire::{from_wire, place_of, to_wire};

@@ -27,7 +27,7 @@ pub(crate) fn note_write(shared: &Shared, query: QueryId, result: &mut serde_jso
 }
 
 /// Whether an outcome is that of a write.
-fn is_write(ending: &Ending) -> bool {
+pub(crate) fn is_write(ending: &Ending) -> bool {
     ending.result.get(ROWS).is_some()
 }
 

@@ -111,8 +111,8 @@ async fn configured_tables_are_made_once_and_replaced_when_they_change() {
 
 /// What it was planned with may be gone by then, and who planned it as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_was_made_is_not_planned_again_for_who_repeats_it() {
-    let cluster = Cluster::start(2, 0).await;
+async fn what_was_made_under_a_name_is_told_again_without_who_made_it() {
+    let cluster = Cluster::start(2, 1).await;
     let files = cluster.directory.path().join("files");
     std::fs::create_dir(&files).unwrap();
     std::fs::write(files.join("a.csv"), "a\n1\n").unwrap();
@@ -122,6 +122,9 @@ async fn a_change_that_was_made_is_not_planned_again_for_who_repeats_it() {
     };
     let (status, text) = cluster.named(0, &create("c"), "key").await;
     assert_eq!(status, 200, "{text}");
+    let write = "CREATE TABLE w AS SELECT 1 AS a";
+    let (status, written) = cluster.named(0, write, "write").await;
+    assert_eq!(status, 200, "{written}");
     cluster.schedulers[0].drain(Duration::from_secs(5)).await;
     std::fs::remove_dir_all(&files).unwrap();
     let (status, text) = cluster.named(1, &create("d"), "other").await;
@@ -130,6 +133,8 @@ async fn a_change_that_was_made_is_not_planned_again_for_who_repeats_it() {
     assert_eq!(status, 200, "{text}");
     let (status, text) = cluster.named(1, &create("d"), "key").await;
     assert_eq!(status, 409, "{text}");
+    let again = cluster.named(1, write, "write").await;
+    assert_eq!(again, (200, written));
 }
 
 #[tokio::test(flavor = "multi_thread")]
