@@ -17,6 +17,7 @@ mod commands;
 mod demo;
 mod faults;
 mod http;
+mod left;
 mod lying_servers;
 mod lying_store;
 #[path = "../../../store/tests/behaviour/ministack.rs"]

@@ -9,6 +9,8 @@ use paceline::client::{Answer, Flight, Http};
 use paceline_frontend::QueryReport;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Scale, compare};
 
+use crate::left::kept_for;
+
 /// The executable under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_paceline");
 
@@ -49,6 +51,13 @@ impl Running {
     /// The same with TPC-H at scale 0.1.
     pub(crate) async fn with_tpch() -> Running {
         let running = Running::start().await;
+        running.create_tpch().await;
+        running
+    }
+
+    /// The same, where results go so soon after they were read: what stays longer was left behind.
+    pub(crate) async fn with_tpch_kept_for(ttl: &str) -> Running {
+        let running = Running::start_with(|plan| kept_for(plan, ttl)).await;
         running.create_tpch().await;
         running
     }
@@ -163,6 +172,28 @@ impl Running {
     }
 }
 
+/// The sum of an executor's metric over all that are up.
+pub(crate) async fn of_executors(running: &Running, name: &str) -> f64 {
+    let mut sum = 0.0;
+    for node in running.cluster.executors() {
+        if node.is_up() {
+            sum += Running::metric(&node.announced().metrics, name).await;
+        }
+    }
+    sum
+}
+
+/// The sum of a scheduler's metric over all that are up.
+pub(crate) async fn of_schedulers(running: &Running, name: &str) -> f64 {
+    let mut sum = 0.0;
+    for (scheduler, node) in running.cluster.schedulers().iter().enumerate() {
+        if node.is_up() {
+            sum += metric(running, scheduler, name).await;
+        }
+    }
+    sum
+}
+
 pub(crate) async fn text_of(url: &str) -> String {
     reqwest::get(url).await.unwrap().text().await.unwrap()
 }
@@ -209,6 +240,22 @@ pub(crate) async fn check(reference: &Reference, sql: &str, answer: &Answer) -> 
         &expected.order,
     )
     .map_err(|difference| difference.to_string())
+}
+
+/// All tasks of the join of [`SLOW`] run: what comes before is done, and what comes after has not
+/// begun.
+pub(crate) fn joining(report: &QueryReport) -> bool {
+    let join = report.stages.iter().rev().nth(1);
+    join.is_some_and(|stage| stage.tasks > 1 && stage.running == stage.tasks)
+}
+
+/// How many attempts a query has made at its tasks, and how many tasks it has.
+pub(crate) fn attempts(report: &QueryReport) -> (u32, u32) {
+    let stages = &report.stages;
+    (
+        stages.iter().map(|stage| stage.attempts).sum(),
+        stages.iter().map(|stage| stage.tasks).sum(),
+    )
 }
 
 /// A join that takes its time, in a few stages, with one row as its answer.

@@ -1,0 +1,230 @@
+//! What is left once queries have ended: nothing but what is to stay. And what a journal tells of
+//! those that have not.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use paceline_model::{Epoch, QueryId, SchedulerId};
+use paceline_store::{
+    Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
+    StateStore, StoreMetrics,
+};
+use paceline_testkit::ClusterPlan;
+use prometheus::Registry;
+
+use crate::support::{Running, flags, until};
+
+/// Within which what nobody needs any more goes: beyond the longest time that anything is kept.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The seal of a drained journal stays, and a second one where it was put in the place of a segment
+/// that had just gone.
+const SEALS: usize = 2;
+
+/// What an executor counts while it holds something of a query.
+const HELD: [&str; 5] = [
+    "paceline_executor_slots_used",
+    "paceline_executor_slots_queued",
+    "paceline_executor_memory_used_bytes",
+    "paceline_exchange_outputs",
+    "paceline_exchange_disk_bytes",
+];
+
+/// Has results go so soon after they were read, and what nobody read or owns not long after that.
+pub(crate) fn kept_for(plan: &mut ClusterPlan, ttl: &str) {
+    let short = [
+        "--scheduler-result-ttl",
+        ttl,
+        "--scheduler-unread-ttl",
+        "10s",
+    ];
+    plan.scheduler_flags.extend(flags(&short));
+    let orphans = ["--executor-orphan-ttl", "20s"];
+    plan.executor_flags.extend(flags(&orphans));
+}
+
+/// Waits until nothing is left of queries that have ended, in any process or in the state.
+pub(crate) async fn nothing_is_left(running: &Running) {
+    nothing_is_left_but(running, &[]).await;
+}
+
+/// The same, but for the results of these queries, which are kept.
+pub(crate) async fn nothing_is_left_but(running: &Running, results: &[QueryId]) {
+    let state = State::of(running);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut left = on_executors(running).await;
+        let live = live(running, &mut left).await;
+        match state.left(running, &live, results).await {
+            Ok(more) => left.extend(more),
+            // Segments may go while they are read.
+            Err(problem) => left.push(problem),
+        }
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left after {LIMIT:?}: {left:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the journal of a scheduler tells how every stage was divided of which a query of its has
+/// tasks: without that, a successor cannot tell what executors hold.
+pub(crate) async fn is_journaled(running: &Running, scheduler: usize, query: QueryId) {
+    let state = State::of(running);
+    let http = running.http(scheduler);
+    let journal = http.status().await.unwrap().scheduler;
+    until("its stages are in the journal", || async {
+        let report = http.query(query).await.unwrap();
+        let begun = report.stages.iter().filter(|stage| stage.tasks > 0);
+        let begun: BTreeSet<u32> = begun.map(|stage| stage.stage.0).collect();
+        let formed = state.formed(&journal, query).await;
+        (!begun.is_empty() && begun.is_subset(&formed)).then_some(())
+    })
+    .await;
+}
+
+/// The files and the memory that executors hold for queries, and their tasks.
+async fn on_executors(running: &Running) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut down = Vec::new();
+    for (index, node) in running.cluster.executors().iter().enumerate() {
+        if !node.is_up() {
+            let own = format!("executor-{}", index + 1);
+            down.push(running.directory.path().join(own));
+            continue;
+        }
+        for name in HELD {
+            let value = Running::metric(&node.announced().metrics, name).await;
+            if value > 0.0 {
+                left.push(format!("{name} of {} is {value}", node.name()));
+            }
+        }
+    }
+    // What a dead executor left goes when another one starts in its place.
+    let theirs = |path: &PathBuf| !down.iter().any(|own| path.starts_with(own));
+    let files = running.executor_files().into_iter().filter(theirs);
+    left.extend(files.map(|path| path.display().to_string()));
+    left
+}
+
+/// The schedulers that are alive; and what they still do.
+async fn live(running: &Running, left: &mut Vec<String>) -> BTreeSet<SchedulerId> {
+    let mut live = BTreeSet::new();
+    for (index, node) in running.cluster.schedulers().iter().enumerate() {
+        if !node.is_up() {
+            continue;
+        }
+        let status = running.http(index).status().await.unwrap();
+        let queries = status.queries_running + status.queries_queued;
+        if queries > 0 {
+            left.push(format!("{queries} queries at {}", node.name()));
+        }
+        let broken = "paceline_invariant_violations_total";
+        let broken = Running::metric(&node.announced().metrics, broken).await;
+        assert_eq!(broken, 0.0, "{} saw an invariant broken", node.name());
+        live.insert(status.scheduler);
+    }
+    live
+}
+
+struct State {
+    store: StateStore,
+    journals: Journals,
+    claims: Claims,
+}
+
+impl State {
+    fn of(running: &Running) -> State {
+        let registry = Registry::new();
+        let state = running.directory.path().join("state");
+        let state = state.display().to_string();
+        let location = StateLocation::parse(&state, &Default::default(), []).unwrap();
+        let metrics = StoreMetrics::register(&registry).unwrap();
+        let store = StateStore::open(&location, Limits::default(), metrics).unwrap();
+        let metrics = JournalMetrics::register(&registry).unwrap();
+        State {
+            journals: Journals::new(store.clone(), metrics.clone()),
+            claims: Claims::new(store.clone(), metrics),
+            store,
+        }
+    }
+
+    /// The stages of a query of which a journal tells how they were divided.
+    async fn formed(&self, journal: &SchedulerId, query: QueryId) -> BTreeSet<u32> {
+        let replayed = self.journals.replay(journal).await.unwrap();
+        let held = replayed.book.held(query);
+        let formed = held.map(|held| held.known.formed.iter().map(|formed| formed.stage));
+        formed.into_iter().flatten().collect()
+    }
+
+    async fn left(
+        &self,
+        running: &Running,
+        live: &BTreeSet<SchedulerId>,
+        kept: &[QueryId],
+    ) -> Result<Vec<String>, String> {
+        let mut left = self.in_journals(running, live).await?;
+        let members = Members::new(self.store.clone());
+        let beacons = members.list().await.map_err(text)?.beacons;
+        let beacons = beacons.into_iter().map(|beacon| beacon.scheduler);
+        let beacons: BTreeSet<SchedulerId> = beacons.collect();
+        if beacons != *live {
+            left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
+        }
+        let results = Results::new(self.store.clone()).queries().await;
+        let results = results.map_err(text)?;
+        let unwanted = results.iter().filter(|query| !kept.contains(query));
+        left.extend(unwanted.map(|query| format!("a result of {query}")));
+        Ok(left)
+    }
+
+    async fn in_journals(
+        &self,
+        running: &Running,
+        live: &BTreeSet<SchedulerId>,
+    ) -> Result<Vec<String>, String> {
+        let mut left = Vec::new();
+        for journal in self.journals.schedulers().await.map_err(text)? {
+            let replayed = self.journals.replay(&journal).await.map_err(text)?;
+            if live.contains(&journal) {
+                let queries = self.owned(&journal, &replayed).await?;
+                if queries > 0 {
+                    left.push(format!("{queries} queries in the journal of {journal}"));
+                }
+                continue;
+            }
+            let segments = segments(running, &journal);
+            if !replayed.drained || segments > SEALS {
+                left.push(format!("{segments} segments of {journal}, which is gone"));
+            }
+        }
+        Ok(left)
+    }
+
+    /// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
+    /// next snapshot, and mean nothing.
+    async fn owned(&self, journal: &SchedulerId, held: &Replayed) -> Result<usize, String> {
+        let mut owned = 0;
+        for (query, held) in held.book.queries() {
+            let epoch = held.epoch;
+            let claimed = self.claims.adopter(query, epoch).await.map_err(text)?;
+            let mine = epoch == Epoch(0) || claimed.as_ref() == Some(journal);
+            let next = self.claims.adopter(query, epoch.next()).await;
+            owned += usize::from(mine && next.map_err(text)?.is_none());
+        }
+        Ok(owned)
+    }
+}
+
+fn segments(running: &Running, journal: &SchedulerId) -> usize {
+    let folder = running.directory.path().join("state/journal");
+    let entries = std::fs::read_dir(folder.join(journal.as_str()));
+    let names = entries.into_iter().flatten().flatten();
+    names.filter(|entry| entry.file_name() != "drained").count()
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
