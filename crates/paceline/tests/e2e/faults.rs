@@ -6,35 +6,24 @@ use std::io::{Seek, SeekFrom, Write};
 use paceline_frontend::QueryReport;
 use paceline_testkit::{FaultProxy, Role};
 
-use crate::support::{Running, SLOW, check, flags, reference, until};
+use crate::left::{kept_for, nothing_is_left};
+use crate::support::{
+    Running, SLOW, attempts, check, flags, joining, of_schedulers, reference, until,
+};
 
 /// Something is finished and something is not: there is an output to lose.
 fn midway(report: &QueryReport) -> bool {
     report.stages.iter().any(|stage| stage.done > 0)
 }
 
-/// All tasks of the join run, so that none is on its way to an executor.
-fn joining(report: &QueryReport) -> bool {
-    let join = report.stages.iter().rev().nth(1);
-    join.is_some_and(|stage| stage.tasks > 1 && stage.running == stage.tasks)
-}
-
-fn attempts(report: &QueryReport) -> (u32, u32) {
-    let stages = &report.stages;
-    (
-        stages.iter().map(|stage| stage.attempts).sum(),
-        stages.iter().map(|stage| stage.tasks).sum(),
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
-    let mut running = Running::with_tpch().await;
+    let mut running = Running::with_tpch_kept_for("2s").await;
     let (answer, report) = running.start_until(SLOW, midway).await;
     running.cluster.kill(Role::Executor, 1).await.unwrap();
     let answer = answer.await.unwrap().unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert!(attempts > tasks, "nothing had to be done again: {report:?}");
 
@@ -43,6 +32,7 @@ async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
     running.cluster.ready().await.unwrap();
     let again = running.flight(1).await.run(SLOW).await.unwrap();
     check(&reference().await, SLOW, &again).await.unwrap();
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,6 +40,7 @@ async fn an_executor_that_stands_still_is_given_up() {
     let mut running = Running::start_with(|plan| {
         let timeout = ["--scheduler-executor-timeout", "2s"];
         plan.scheduler_flags.extend(flags(&timeout));
+        kept_for(plan, "2s");
     })
     .await;
     running.create_tpch().await;
@@ -57,19 +48,25 @@ async fn an_executor_that_stands_still_is_given_up() {
     let frozen = running.cluster.node(Role::Executor, 0).unwrap();
     frozen.process().unwrap().freeze().unwrap();
     let answer = answer.await.unwrap().unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert!(attempts > tasks, "nothing had to be done again: {report:?}");
 
     let frozen = running.cluster.node(Role::Executor, 0).unwrap();
     frozen.process().unwrap().thaw().unwrap();
     running.cluster.ready().await.unwrap();
+    // What it held and ran when it was given up goes as well.
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_control_connection_costs_nothing() {
-    let plain = Running::start_with(|plan| plan.executors = 0).await;
+    let plain = Running::start_with(|plan| {
+        plan.executors = 0;
+        kept_for(plan, "2s");
+    })
+    .await;
     let target = plain.cluster.schedulers()[0].announced().cluster.clone();
     let proxy = FaultProxy::start(target).await.unwrap();
     // A second set of executors, which know the first scheduler by the proxy's address alone.
@@ -84,12 +81,13 @@ async fn a_cut_control_connection_costs_nothing() {
     let (answer, report) = running.start_until(SLOW, midway).await;
     proxy.cut_once();
     let answer = answer.await.unwrap().unwrap();
+    let report = running.http(0).query(report.query_id).await.unwrap();
     check(&reference().await, SLOW, &answer).await.unwrap();
     assert!(proxy.cut_connections() > 0, "no connection was cut");
-    let report = running.http(0).query(report.query_id).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert_eq!(attempts, tasks, "something was done twice: {report:?}");
     running.cluster.ready().await.unwrap();
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,6 +101,7 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
             "none",
         ];
         plan.executor_flags.extend(flags(&memory));
+        kept_for(plan, "2s");
     })
     .await;
     running.create_tpch().await;
@@ -113,18 +112,29 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
                 .iter()
                 .any(|path| size(path) > 100_000)
     };
-    let (answer, _) = running.start_until(SLOW, on_disk).await;
-    let mut hit = 0;
-    for (index, path) in running.executor_files().iter().enumerate() {
-        hit += u32::from(if index % 2 == 0 {
-            damage(path)
-        } else {
-            std::fs::remove_file(path).is_ok()
-        });
+    let reference = reference().await;
+    let lost = "paceline_exchange_outputs_lost_total";
+    let mut rounds = 0;
+    // What everybody has read by then may be damaged, and nobody notices: it is tried again.
+    while of_schedulers(&running, lost).await == 0.0 {
+        rounds += 1;
+        assert!(rounds <= 5, "what was damaged was never missed");
+        let (answer, _) = running.start_until(SLOW, on_disk).await;
+        let mut hit = 0;
+        for (index, path) in running.executor_files().iter().enumerate() {
+            hit += u32::from(if index % 2 == 0 {
+                damage(path)
+            } else {
+                std::fs::remove_file(path).is_ok()
+            });
+        }
+        assert!(hit > 0, "there was no file to damage");
+        let answer = answer.await.unwrap().unwrap();
+        check(&reference, SLOW, &answer).await.unwrap();
     }
-    assert!(hit > 0, "there was no file to damage");
-    let answer = answer.await.unwrap().unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    let again = of_schedulers(&running, "paceline_task_reruns_total").await;
+    assert!(again > 0.0, "nothing was made again");
+    nothing_is_left(&running).await;
 }
 
 fn size(path: &std::path::Path) -> u64 {
@@ -141,13 +151,13 @@ fn damage(path: &std::path::Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_drains_finishes_what_it_runs() {
-    let mut running = Running::with_tpch().await;
+    let mut running = Running::with_tpch_kept_for("2s").await;
     let (answer, report) = running.start_until(SLOW, joining).await;
     let draining = running.cluster.node(Role::Executor, 2).unwrap();
     draining.process().unwrap().terminate().unwrap();
     let answer = answer.await.unwrap().unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
+    check(&reference().await, SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert_eq!(attempts, tasks, "something was done twice: {report:?}");
     let http = running.http(0);
@@ -164,6 +174,8 @@ async fn an_executor_that_drains_finishes_what_it_runs() {
         .filter(|path| path.starts_with(running.directory.path().join("executor-3")))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+    running.cluster.stop(Role::Executor, 2).await.unwrap();
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
