@@ -40,7 +40,7 @@ pub(crate) fn kept_for(plan: &mut ClusterPlan, ttl: &str) {
         "10s",
     ];
     plan.scheduler_flags.extend(flags(&short));
-    let orphans = ["--executor-orphan-ttl", "20s"];
+    let orphans = ["--executor-orphan-ttl", "15s"];
     plan.executor_flags.extend(flags(&orphans));
 }
 

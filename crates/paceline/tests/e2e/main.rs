@@ -24,6 +24,7 @@ mod lying_store;
 mod ministack;
 mod outage;
 mod python;
+mod rolling;
 mod servers;
 #[path = "../../benches/chaos/storm/mod.rs"]
 mod storm;

@@ -1,9 +1,8 @@
 //! Schedulers die, freeze and leave; queries go on.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use paceline::client::{Answer, Flight, Started};
+use paceline::client::{Answer, Started};
 use paceline_frontend::QueryReport;
 use paceline_model::QueryId;
 use paceline_testkit::Role;
@@ -18,12 +17,12 @@ const ATTEMPTS: &str = "paceline_executor_attempts_total";
 const PLANNED: &str = "paceline_query_planning_seconds_count";
 
 /// Something is finished and something is not, and the query is so old that it is in the journal.
-fn midway(report: &QueryReport) -> bool {
+pub(crate) fn midway(report: &QueryReport) -> bool {
     report.elapsed_seconds > 0.5 && report.stages.iter().any(|stage| stage.done > 0)
 }
 
 /// Starts a statement at a scheduler and waits until it has come so far.
-async fn begin(
+pub(crate) async fn begin(
     running: &Running,
     scheduler: usize,
     reached: impl Fn(&QueryReport) -> bool,
@@ -42,7 +41,11 @@ async fn begin(
 }
 
 /// Asks a scheduler for the result of what was started anywhere.
-async fn ask(running: &Running, scheduler: usize, started: &Started) -> Result<Answer, String> {
+pub(crate) async fn ask(
+    running: &Running,
+    scheduler: usize,
+    started: &Started,
+) -> Result<Answer, String> {
     let mut flight = running.flight(scheduler).await;
     let answer = flight.finish(started.clone()).await;
     answer.map_err(|error| error.to_string())
@@ -308,43 +311,6 @@ async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_under_load_fails_no_query() {
-    let mut running = Running::with_tpch().await;
-    let reference = reference().await;
-    let addresses: Vec<String> = running
-        .cluster
-        .schedulers()
-        .iter()
-        .map(|node| node.announced().flight.clone())
-        .collect();
-    let stop = tokio_util::sync::CancellationToken::new();
-    let load = tokio::spawn(load(addresses, stop.clone()));
-    for scheduler in 0..2 {
-        let (started, query) = begin(&running, scheduler, midway).await;
-        running
-            .cluster
-            .stop(Role::Scheduler, scheduler)
-            .await
-            .unwrap();
-        let other = 1 - scheduler;
-        let answer = ask(&running, other, &started).await.unwrap();
-        check(&reference, SLOW, &answer).await.unwrap();
-        let report = running.http(other).query(query).await.unwrap();
-        assert_eq!(report.epoch.0, 1, "it was handed over: {report:?}");
-        running
-            .cluster
-            .restart(Role::Scheduler, scheduler)
-            .await
-            .unwrap();
-        running.cluster.ready().await.unwrap();
-    }
-    stop.cancel();
-    let (answers, failures) = load.await.unwrap();
-    assert!(answers > 20, "only {answers} answers");
-    assert!(failures.is_empty(), "{failures:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn schedulers_that_stop_together_leave_no_journal_to_others() {
     let mut running = Running::start_with(|plan| {
         let at_once = ["--scheduler-linger", "0s"];
@@ -360,64 +326,6 @@ async fn schedulers_that_stop_together_leave_no_journal_to_others() {
     running.cluster.shut_down().await.unwrap();
     assert_eq!(live_segments(&running), Vec::<PathBuf>::new());
     assert_eq!(state(&running, "members"), Vec::<PathBuf>::new());
-}
-
-/// Asks small questions of all schedulers in turn, as a client does that tries the next address when
-/// one does not answer. What was accepted is asked for again with the same ticket.
-async fn load(
-    addresses: Vec<String>,
-    stop: tokio_util::sync::CancellationToken,
-) -> (usize, Vec<String>) {
-    let sql = "select n_regionkey, count(*) as n from nation group by n_regionkey order by 1";
-    let (mut answers, mut failures, mut turn) = (0, Vec::new(), 0);
-    while !stop.is_cancelled() {
-        let mut started = None;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            turn += 1;
-            let address = &addresses[turn % addresses.len()];
-            let problem = match once(address, sql, &mut started).await {
-                Ok(5) => {
-                    answers += 1;
-                    break;
-                }
-                Ok(rows) => format!("{rows} rows"),
-                Err(error) => error,
-            };
-            if Instant::now() > deadline || !worth_retrying(&problem) {
-                failures.push(problem);
-                break;
-            }
-        }
-    }
-    (answers, failures)
-}
-
-async fn once(address: &str, sql: &str, started: &mut Option<Started>) -> Result<usize, String> {
-    let mut flight = Flight::connect(address).await.map_err(|e| e.to_string())?;
-    if started.is_none() {
-        *started = Some(flight.start(sql).await.map_err(|e| e.to_string())?);
-    }
-    let Some(started) = started.clone() else {
-        return Err("nothing was started".to_string());
-    };
-    let answer = flight.finish(started).await.map_err(|e| e.to_string())?;
-    Ok(answer.rows())
-}
-
-/// What a process that is not there, or ends, makes a client see; anything else is a failed query.
-fn worth_retrying(problem: &str) -> bool {
-    [
-        "reach",
-        "connect",
-        "transport",
-        "broken",
-        "h2",
-        "unavailable",
-        "shutting down",
-    ]
-    .iter()
-    .any(|word| problem.to_lowercase().contains(word))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
