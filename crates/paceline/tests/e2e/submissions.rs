@@ -4,7 +4,8 @@ use paceline_testkit::Role;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Running, SLOW, check, reference, until};
+use crate::left::{is_journaled, nothing_is_left_but};
+use crate::support::{Running, SLOW, check, labelled, of_schedulers, reference, until};
 
 struct Api {
     client: Client,
@@ -122,6 +123,7 @@ async fn a_submitted_query_outlives_its_scheduler() {
     assert_eq!(id(&again), query, "the same name is the same query");
     let (status, other) = api.submit(1, "select 1", Some("nightly")).await;
     assert_eq!(status, StatusCode::CONFLICT, "{other}");
+    nothing_is_left_but(&running, &[query.parse().unwrap()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,6 +133,7 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     let (_, accepted) = api.submit(0, SLOW, None).await;
     let query = id(&accepted);
     runs(&api, 0, &query).await;
+    is_journaled(&running, 0, query.parse().unwrap()).await;
     for scheduler in 0..2 {
         running
             .cluster
@@ -147,8 +150,16 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     }
     let report = api.finished(0, &query).await;
     assert!(report["epoch"].as_u64() >= Some(1), "{report}");
+    let mut taken_back =
+        of_schedulers(&running, "paceline_exchange_outputs_taken_back_total").await;
+    for scheduler in 0..2 {
+        let name = "paceline_task_attempts_total";
+        taken_back += labelled(&running, scheduler, name, "taken_back").await;
+    }
+    assert!(taken_back > 0.0, "executors came back with nothing");
     api.check(0, &query).await;
     api.check(1, &query).await;
+    nothing_is_left_but(&running, &[query.parse().unwrap()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
