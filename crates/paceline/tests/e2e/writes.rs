@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
-use paceline::client::{Answer, Started};
-use paceline_model::QueryId;
+use paceline::client::{Answer, Started, SubmitRequest};
+use paceline_model::{QueryId, QueryState};
 use paceline_testkit::{Process, Reference, Role};
 use serde_json::Value;
 
+use crate::left::{nothing_is_left, nothing_is_left_but};
 use crate::support::{Running, check, flags, reference, until};
 
 /// Enough rows for every executor, from a join.
@@ -157,7 +158,7 @@ fn owner(running: &mut Running) -> &mut Process {
 /// A cluster with TPC-H and a table `written` that holds one copy of [`WRITTEN`], and a DataFusion
 /// that holds the same.
 async fn with_table() -> (Running, Reference) {
-    let running = Running::with_tpch().await;
+    let running = Running::with_tpch_kept_for("2s").await;
     let reference = reference().await;
     let create = format!("create table written as {WRITTEN}");
     running.flight(0).await.run(&create).await.unwrap();
@@ -276,6 +277,45 @@ async fn the_owner_killed_before_the_commit_writes_once() {
     running.cluster.restart(Role::Scheduler, 0).await.unwrap();
     running.cluster.ready().await.unwrap();
     took_effect_once(&running, &reference, query).await;
+    nothing_is_left(&running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submitted_write_whose_owner_is_killed_at_the_commit_takes_effect_once() {
+    let (mut running, reference) = with_table().await;
+    let request = SubmitRequest {
+        sql: insert(),
+        ..SubmitRequest::default()
+    };
+    let held = Held::commit(&running);
+    let accepted = running.http(0).submit(&request, Some("tonight")).await;
+    let query = accepted.unwrap().query_id;
+    held_up(&running, 0, 0.0).await;
+    assert_eq!(
+        entries_of(&running, query),
+        Vec::<Value>::new(),
+        "not committed"
+    );
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    held.let_go();
+    let http = running.http(1);
+    let report = until("it ends without its client", || async {
+        let report = http.query(query).await.unwrap();
+        report.state.is_final().then_some(report)
+    })
+    .await;
+    assert_eq!(report.state, QueryState::Finished, "{report:?}");
+    assert_eq!(report.epoch.0, 1, "{report:?}");
+    running.cluster.restart(Role::Scheduler, 0).await.unwrap();
+    running.cluster.ready().await.unwrap();
+    // Its client, which never heard what became of it, sends it again.
+    for scheduler in 0..2 {
+        let http = running.http(scheduler);
+        let again = http.submit(&request, Some("tonight")).await.unwrap();
+        assert_eq!(again.query_id, query, "it is another one");
+    }
+    took_effect_once(&running, &reference, query).await;
+    nothing_is_left_but(&running, &[query]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -301,6 +341,7 @@ async fn the_owner_killed_between_commit_and_outcome_writes_once() {
     // Also who asks when nobody drives it any more is told.
     let again = finished(&running, 0, &started).await;
     assert!(count(&again) > 0);
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,6 +365,7 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
     running.cluster.ready().await.unwrap();
     assert!(count(&finished(&running, 0, &started).await) > 0);
     took_effect_once(&running, &reference, query).await;
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -341,6 +383,7 @@ async fn an_executor_killed_while_it_writes_costs_no_row_and_leaves_no_file() {
     held.let_go();
     assert!(count(&finished(&running, 0, &started).await) > 0);
     took_effect_once(&running, &reference, query).await;
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
