@@ -209,8 +209,15 @@ impl State {
         let mut owned = 0;
         for (query, held) in held.book.queries() {
             let epoch = held.epoch;
-            let claimed = self.claims.adopter(query, epoch).await.map_err(text)?;
-            let mine = epoch == Epoch(0) || claimed.as_ref() == Some(journal);
+            let claimed = match epoch {
+                Epoch(0) => self.claims.submitter(query).await,
+                _ => self.claims.adopter(query, epoch).await,
+            };
+            // A query that somebody waits for is claimed by nobody at first.
+            let mine = match claimed.map_err(text)? {
+                Some(by) => by == *journal,
+                None => epoch == Epoch(0),
+            };
             let next = self.claims.adopter(query, epoch.next()).await;
             owned += usize::from(mine && next.map_err(text)?.is_none());
         }
