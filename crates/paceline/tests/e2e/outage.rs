@@ -1,5 +1,5 @@
-//! The object store is away for many beats: what runs finishes, nobody takes over, and nothing that was
-//! acknowledged is lost.
+//! The object store is away for many beats, refusing connections or not answering: what runs finishes,
+//! nobody takes over, and nothing that was acknowledged is lost.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,10 @@ const SECONDS: &str = "PACELINE_OUTAGE_SECONDS";
 /// So many tries at one scheduler's beacon fail before the store comes back. They are at most 0.4 s
 /// apart, so they are many times `takeover_after`, which is long enough here for a busy machine.
 const FAILED_BEATS: f64 = 30.0;
+
+/// So many requests of one scheduler's beacon get no answer before the store answers again. They are given
+/// up after 2 s each, or when 5 s of a beat are over: about 12 s, which is five times `takeover_after`.
+const UNANSWERED_BEATS: f64 = 7.0;
 
 const SCHEDULERS: [usize; 2] = [0, 1];
 
@@ -211,9 +215,52 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
     finishes(&running, 0, patient, &reference).await;
     let tried_again = submit(&running.http(1), "refused").await.unwrap();
     finishes(&running, 1, tried_again, &reference).await;
+    it_stalls(&running, &store, &reference).await;
     for scheduler in SCHEDULERS {
         let status = running.http(scheduler).status().await.unwrap();
         assert_eq!(status.scheduler, ids[scheduler], "it is somebody else now");
     }
     nobody_took_over(&running).await;
+}
+
+/// The store takes connections and requests, and does not answer. What was given up meanwhile reaches it
+/// all the same, when it does so again.
+async fn it_stalls(running: &Running, store: &FaultProxy, reference: &Reference) {
+    let acknowledged = submit(&running.http(0), "before it stalls").await.unwrap();
+    comes_midway(&running.http(0), acknowledged).await;
+    let waiting = [midway(running, 0).await, midway(running, 1).await];
+    let mut before = Vec::new();
+    for scheduler in SCHEDULERS {
+        before.push(failed_beats(running, scheduler).await);
+    }
+    let held_back = store.held_back();
+    store.set(Traffic::Stalls);
+    for answer in waiting {
+        let answer = answer.await.unwrap().unwrap();
+        check(reference, SLOW, &answer).await.unwrap();
+    }
+    for scheduler in SCHEDULERS {
+        until("its beats go unanswered", || async {
+            let failed = failed_beats(running, scheduler).await;
+            (failed - before[scheduler] >= UNANSWERED_BEATS).then_some(())
+        })
+        .await;
+        until("readiness says no", || async {
+            let (ready, reasons) = readiness(running, scheduler).await;
+            (!ready && reasons.contains("state store")).then_some(())
+        })
+        .await;
+    }
+    assert!(store.held_back() > held_back, "nothing was held back");
+    nobody_took_over(running).await;
+    store.set(Traffic::Flows);
+    for scheduler in SCHEDULERS {
+        until("readiness says yes", || async {
+            readiness(running, scheduler).await.0.then_some(())
+        })
+        .await;
+    }
+    finishes(running, 1, acknowledged, reference).await;
+    let again = submit(&running.http(1), "before it stalls").await.unwrap();
+    assert_eq!(again, acknowledged, "the same name is the same query");
 }
