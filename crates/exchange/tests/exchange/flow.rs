@@ -145,6 +145,34 @@ async fn a_gather_reads_each_task_s_own_partitions() {
     assert_eq!(one_by_one, all);
 }
 
+/// Also where a holder has several of the outputs that a consumer reads.
+#[tokio::test]
+async fn each_holder_sends_all_its_partitions_over_one_stream() {
+    let holders = three().await;
+    let query = query();
+    let at = hash_exchange(&holders, query, 6, 5, 20_000).await;
+    let reader = reader(query, at, PartitionRange::new(0, 5), 1);
+    let mut streams: Vec<_> = (0..5).map(|p| partition(&reader, p)).collect();
+    let mut read = Vec::new();
+    for rows in &mut streams {
+        let first = within(rows.try_next()).await.unwrap().unwrap();
+        read.push(numbers_in(&first));
+    }
+    let serving = |holder: &Holder| holder.metric("paceline_exchange_serving_streams", "");
+    assert_eq!(serving(&holders[0]), 1, "all partitions are open");
+    for (p, (rows, mut read)) in (0..).zip(streams.into_iter().zip(read)) {
+        read.extend(numbers(rows).await.unwrap());
+        assert_eq!(read, expected(6, p, 20_000));
+        for holder in &holders {
+            assert!(serving(holder) <= 1, "more streams than holders");
+        }
+    }
+    drop(reader);
+    for holder in &holders {
+        until("streams end", || serving(holder) == 0).await;
+    }
+}
+
 #[tokio::test]
 async fn no_order_of_reading_gets_stuck_however_small_the_budget() {
     let holders = three().await;
@@ -199,12 +227,14 @@ async fn a_holder_sends_no_more_than_it_has_credit_for() {
     }
     // One that was read and one that may be under way, for each; and then it is quiet.
     until("the next frames", || sent() == 8).await;
+    // All four partitions are open, and come over one stream.
+    let serving = || holder[0].metric("paceline_exchange_serving_streams", "");
+    assert_eq!(serving(), 1);
     for rows in &mut streams {
         within(rows.try_next()).await.unwrap().unwrap();
     }
     until("the next frames", || sent() == 12).await;
     drop((streams, reader));
-    let serving = || holder[0].metric("paceline_exchange_serving_streams", "");
     until("the stream ends", || serving() == 0).await;
     assert_eq!(sent(), 12);
 }
