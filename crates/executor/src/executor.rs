@@ -233,3 +233,6 @@ fn draw_id(name: &str) -> ExecutorId {
     let short: String = drawn.chars().take(12).collect();
     ExecutorId::new(format!("{name}-{short}"))
 }
+
+#[cfg(test)]
+mod tests;

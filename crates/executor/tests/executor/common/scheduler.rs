@@ -327,8 +327,8 @@ impl Attached {
         .await
     }
 
-    /// Hears what comes for a number of heartbeats; says how many final states of an attempt came.
-    pub(crate) async fn ends_within_heartbeats(&mut self, id: OutputId, beats: u64) -> usize {
+    /// Hears what comes for a number of heartbeats.
+    pub(crate) async fn beats(&mut self, beats: u64) {
         let until = self.heartbeats + beats;
         soon("heartbeats", async {
             while self.heartbeats < until {
@@ -336,6 +336,11 @@ impl Attached {
             }
         })
         .await;
+    }
+
+    /// The same; says how many final states of an attempt came.
+    pub(crate) async fn ends_within_heartbeats(&mut self, id: OutputId, beats: u64) -> usize {
+        self.beats(beats).await;
         let ends = self.states.iter().filter(|state| {
             state.output_id() == Ok(id) && !matches!(state.state, Some(State::Running(_)))
         });
