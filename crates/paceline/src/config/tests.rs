@@ -35,6 +35,28 @@ fn from_file(text: &str) -> Result<Configuration, ConfigError> {
     with(Some(file(text).path()), &[], &[])
 }
 
+/// Clients, scrapers and other processes rely on these where nobody says otherwise.
+#[test]
+fn the_defaults_are_those_that_everybody_expects() {
+    let found = with(None, &[], &[]).unwrap();
+    assert_eq!(found, Configuration::default());
+    let listen = &found.listen;
+    let ports = [
+        listen.http_port,
+        listen.flight_port,
+        listen.metrics_port,
+        listen.cluster_port,
+    ];
+    assert_eq!(ports, [8090, 50051, 9090, 50052]);
+    assert_eq!(found.executor.schedulers, ["127.0.0.1:50052"]);
+    assert_eq!(found.scheduler.small_plan_bytes.to_string(), "32MiB");
+    let second = Duration::from_secs(1);
+    assert_eq!(found.scheduler.no_executor_grace.0, 30 * second);
+    assert_eq!(found.scheduler.takeover_after.0, 3 * second);
+    assert_eq!(found.scheduler.linger.0, second / 20);
+    assert_eq!(found.scheduler.max_attempts, 4);
+}
+
 #[test]
 fn each_layer_overrides_the_one_before() {
     let file = file(
