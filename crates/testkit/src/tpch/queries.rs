@@ -91,6 +91,58 @@ pub fn tpch_queries() -> [Query; 22] {
 mod tests {
     use super::*;
 
+    /// Those of the specification, section 2.4, "Query Validation". What the comment above a text says
+    /// of itself does not count.
+    #[test]
+    fn the_texts_have_the_validation_parameters() {
+        let parameters: [(usize, &[&str]); 22] = [
+            (1, &["interval '90' day"]),
+            (2, &["p_size = 15", "'%BRASS'", "'EUROPE'"]),
+            (
+                3,
+                &["'BUILDING'", "< date '1995-03-15'", "> date '1995-03-15'"],
+            ),
+            (4, &[">= date '1993-07-01'"]),
+            (5, &["'ASIA'", ">= date '1994-01-01'"]),
+            (
+                6,
+                &[">= date '1994-01-01'", "0.06 - 0.01", "l_quantity < 24"],
+            ),
+            (7, &["'FRANCE'", "'GERMANY'"]),
+            (8, &["'BRAZIL'", "'AMERICA'", "'ECONOMY ANODIZED STEEL'"]),
+            (9, &["'%green%'"]),
+            (10, &[">= date '1993-10-01'"]),
+            (11, &["'GERMANY'"]),
+            (12, &["('MAIL', 'SHIP')", ">= date '1994-01-01'"]),
+            (13, &["'%special%requests%'"]),
+            (14, &[">= date '1995-09-01'"]),
+            (15, &[">= date '1996-01-01'"]),
+            (
+                16,
+                &[
+                    "'Brand#45'",
+                    "'MEDIUM POLISHED%'",
+                    "(49, 14, 23, 45, 19, 3, 36, 9)",
+                ],
+            ),
+            (17, &["'Brand#23'", "'MED BOX'"]),
+            (18, &["> 300"]),
+            (19, &["'Brand#12'", "'Brand#23'", "'Brand#34'", "20 + 10"]),
+            (20, &["'forest%'", ">= date '1994-01-01'", "'CANADA'"]),
+            (21, &["'SAUDI ARABIA'"]),
+            (22, &["('13', '31', '23', '29', '30', '18', '17')"]),
+        ];
+        for (query, (number, parameters)) in tpch_queries().iter().zip(parameters) {
+            assert_eq!(usize::from(query.number()), number);
+            let sql = query.sql(Scale::new(1.0).unwrap());
+            let lines = sql.lines().filter(|line| !line.starts_with("--"));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            for parameter in parameters {
+                assert!(text.contains(parameter), "{query}: no {parameter}");
+            }
+        }
+    }
+
     #[test]
     fn the_queries_are_numbered_and_complete() {
         for (index, query) in tpch_queries().iter().enumerate() {
