@@ -1,18 +1,20 @@
 //! What is left when everything is over.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use paceline_model::{Epoch, Invariant, SchedulerId};
+use paceline_model::{Epoch, Invariant, QueryId, SchedulerId};
 use paceline_store::{
     Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
     StateStore, StoreMetrics,
 };
+use paceline_testkit::Node;
 use prometheus::Registry;
 
 use super::forecast::COUNT;
-use super::world::{World, names, text};
+use super::tables;
+use super::world::{World, files_below, names, text};
 
 /// Within which what nobody needs any more goes: beyond the longest time that anything is kept, and the
 /// time between two looks for it.
@@ -21,6 +23,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// The seal of a drained journal stays, and a second one where it was put in the place of a segment
 /// that had just gone.
 const SEALS: usize = 2;
+
+/// Exchange outputs that an executor holds, wherever they lie.
+const OUTPUTS: &str = "paceline_exchange_outputs";
 
 /// Waits until nothing is left but what stays, ends all processes, and looks at what they leave.
 pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result<(), String> {
@@ -32,6 +37,10 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
     let deadline = Instant::now() + LIMIT;
     loop {
         let mut left = on_executors(world.cluster.directory());
+        left.extend(tables::strays(world)?);
+        if thorough {
+            left.extend(in_memory(world).await);
+        }
         left.extend(in_state(world, &store, &journals, &claims, thorough).await?);
         if left.is_empty() {
             break;
@@ -41,6 +50,7 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    claims_are_chains(world)?;
     no_invariant_was_broken(world).await?;
     world.cluster.shut_down().await.map_err(text)?;
     let open = journals.undrained().await.map_err(text)?;
@@ -61,12 +71,10 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
 /// What the schedulers that are there have counted since their starts.
 async fn no_invariant_was_broken(world: &World) -> Result<(), String> {
     for node in world.cluster.schedulers() {
-        let address = format!("http://{}/metrics", node.announced().metrics);
         // One that was killed last has nothing to say.
-        let Ok(said) = reqwest::get(address).await else {
+        let Some(said) = metrics_of(node).await else {
             continue;
         };
-        let said = said.text().await.map_err(text)?;
         for invariant in Invariant::ALL {
             let line =
                 format!("paceline_invariant_violations_total{{invariant=\"{invariant}\"}} 0");
@@ -87,20 +95,49 @@ fn open(world: &World, registry: &Registry) -> Result<StateStore, String> {
 
 /// What executors hold on their disks, but for the locks that say whose a directory is.
 fn on_executors(directory: &Path) -> Vec<String> {
-    let mut pending: Vec<PathBuf> = names(directory)
-        .into_iter()
-        .filter(|name| name.starts_with("executor-"))
-        .map(|name| directory.join(name))
-        .collect();
+    let own = names(directory).into_iter();
+    let own = own.filter(|name| name.starts_with("executor-"));
+    let files = own.flat_map(|name| files_below(&directory.join(name)));
+    files
+        .filter(|file| file.file_name().is_some_and(|name| name != "lock"))
+        .map(|file| file.display().to_string())
+        .collect()
+}
+
+/// What executors hold in memory or anywhere, by their own word.
+async fn in_memory(world: &World) -> Vec<String> {
     let mut left = Vec::new();
-    while let Some(path) = pending.pop() {
-        if path.is_dir() {
-            pending.extend(names(&path).into_iter().map(|name| path.join(name)));
-        } else if path.file_name().is_some_and(|name| name != "lock") {
-            left.push(path.display().to_string());
+    for node in world.cluster.executors() {
+        let held = metrics_of(node).await;
+        let held = held.as_deref().and_then(|said| gauge(said, OUTPUTS));
+        if held != Some(0.0) {
+            left.push(format!("{} says of {OUTPUTS}: {held:?}", node.name()));
         }
     }
     left
+}
+
+async fn metrics_of(node: &Node) -> Option<String> {
+    let address = format!("http://{}/metrics", node.announced().metrics);
+    reqwest::get(address).await.ok()?.text().await.ok()
+}
+
+/// The value of a series without labels.
+fn gauge(said: &str, name: &str) -> Option<f64> {
+    let mut lines = said.lines().filter_map(|line| line.strip_prefix(name));
+    lines.find_map(|value| value.strip_prefix(' ')?.parse().ok())
+}
+
+/// Claims stay for longer than any process may sleep; those of a query follow each other.
+fn claims_are_chains(world: &World) -> Result<(), String> {
+    for name in names(&world.state().join("owners")) {
+        let query: QueryId = name.parse().map_err(text)?;
+        let epochs = world.claims(query);
+        if !epochs.iter().copied().eq(1..=epochs.len() as u64) {
+            return Err(format!("the claims on {name} are {epochs:?}"));
+        }
+    }
+    Ok(())
 }
 
 async fn in_state(
@@ -143,7 +180,7 @@ async fn in_state(
         left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
     }
     let results = Results::new(store.clone()).queries().await.map_err(text)?;
-    let wanted = |query: &paceline_model::QueryId| !thorough && world.submitted.contains(query);
+    let wanted = |query: &QueryId| !thorough && world.submitted.contains(query);
     left.extend(
         results
             .iter()

@@ -66,7 +66,7 @@ impl Asking {
         let answer = tokio::spawn(async move {
             match client.question.way {
                 Way::Flight => client.flight().await,
-                Way::Named => client.named().await,
+                Way::Named | Way::Written => client.named().await,
                 Way::Submitted => client.submitted().await,
             }
         });

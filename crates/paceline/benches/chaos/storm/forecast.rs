@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 /// Schedulers, and as many executors.
@@ -33,6 +33,13 @@ pub(crate) enum Step {
 /// How often a strike is drawn for a round.
 const DRAWS: usize = 20;
 
+/// What the seed is mixed with for drawing which rounds write.
+const WRITES: u64 = 0x0077_7269_7465_0000;
+
+/// So many rounds of a deck are left as they were drawn, so that a seed which is played for its first
+/// rounds alone goes on showing what it is there for.
+const LEFT: usize = 2;
+
 const STEPS: [Step; 8] = [
     Step::Accepting,
     Step::Accepted,
@@ -60,6 +67,8 @@ pub(crate) enum Way {
     Named,
     /// `POST /v1/queries` with an `Idempotency-Key`; the result later.
     Submitted,
+    /// An `INSERT` over `POST /v1/sql`, with an `Idempotency-Key`.
+    Written,
 }
 
 /// What is done to a process.
@@ -134,7 +143,8 @@ impl fmt::Display for Strike {
     }
 }
 
-/// So many rounds. Steps are dealt from a shuffled deck, so that eight rounds have them all.
+/// So many rounds. Steps are dealt from a shuffled deck, so that eight rounds have them all, and in one
+/// of the eight the statement that is struck writes.
 pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut deck: Vec<Step> = Vec::new();
@@ -146,6 +156,15 @@ pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
         }
         if let Some(step) = deck.pop() {
             drawn.push(round(step, &mut dice));
+        }
+    }
+    let mut dice = StdRng::seed_from_u64(seed ^ WRITES);
+    for deck in drawn.chunks_mut(STEPS.len()) {
+        let later = deck.iter_mut().skip(LEFT);
+        // A count of rows is not read in parts.
+        let able = later.filter(|round| round.step != Step::Reading);
+        if let Some(round) = able.choose(&mut dice) {
+            round.way = Way::Written;
         }
     }
     drawn

@@ -12,7 +12,7 @@ use super::asking::LIMIT;
 use super::world::Addresses;
 
 const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey";
-const REGIONS: usize = 5;
+pub(super) const REGIONS: usize = 5;
 
 /// Between two questions: the load is not what is measured.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,12 +62,14 @@ async fn keep_asking(addresses: Addresses, stop: CancellationToken) -> Result<us
     Ok(asked)
 }
 
-async fn ask(anywhere: &Anywhere, first: usize, sql: &str) -> Result<Answer, String> {
+/// Asks that scheduler first.
+pub(super) async fn ask(anywhere: &Anywhere, first: usize, sql: &str) -> Result<Answer, String> {
     let answer = anywhere.run(first, sql, |_| std::future::ready(())).await;
     answer.map_err(|error| format!("{sql}: {error}"))
 }
 
-fn number(answer: &Answer) -> Option<i64> {
+/// The number in the first row and column.
+pub(super) fn number(answer: &Answer) -> Option<i64> {
     let batch = answer.batches.iter().find(|batch| batch.num_rows() > 0)?;
     let column = batch.column(0).as_any().downcast_ref::<Int64Array>()?;
     Some(column.value(0))

@@ -9,8 +9,10 @@
 //!        └──► its answer, compared with one DataFusion process;
 //!             one outcome, one chain of owners, wherever one asks
 //!
-//!   meanwhile: small queries and changes of the catalog through all schedulers
-//!   at the end: no query in a journal, no file on an executor, nothing in the state but what stays
+//!   meanwhile: small queries, changes of the catalog, and inserts with names of their own, through all
+//!              schedulers
+//!   at the end: each row once, no query in a journal, nothing on an executor, no file beside those of
+//!               tables, nothing in the state but what stays
 //! ```
 //!
 //! A seed fixes what is done to whom at which step. When that happens is left to the machine, but a step
@@ -18,17 +20,23 @@
 
 mod after;
 mod asking;
-mod forecast;
+pub(crate) mod forecast;
+mod inserts;
 mod load;
 mod outcome;
+pub(crate) mod recovery;
 mod round;
+mod scene;
 mod strike;
+mod tables;
 mod world;
 
 use std::time::Duration;
 
 pub(crate) use forecast::{Round, draw};
+use inserts::Inserts;
 use load::Load;
+use recovery::Recovery;
 use world::World;
 
 /// How often a round is begun anew whose query ended before it came to the step.
@@ -39,31 +47,41 @@ const TRIES: u32 = 4;
 pub(crate) struct Summary {
     pub(crate) rounds: usize,
     pub(crate) strikes: usize,
-    /// From a strike at an owner until a survivor drove its query.
-    pub(crate) takeovers: Vec<Duration>,
+    /// Rounds whose query got another owner because its owner was struck.
+    pub(crate) changed_hands: usize,
+    /// Of those, how long each was without an owner, as far as that was seen.
+    pub(crate) recoveries: Vec<Recovery>,
     /// From the strikes until the client had its answer.
     pub(crate) answers: Vec<Duration>,
     /// What else was asked meanwhile and answered rightly.
     pub(crate) meanwhile: usize,
+    /// How many small inserts took effect meanwhile, once each.
+    pub(crate) inserts: usize,
+}
+
+impl Summary {
+    /// Which takeovers took longer than they may.
+    pub(crate) fn too_slow(&self) -> Vec<String> {
+        recovery::too_slow(&self.recoveries)
+    }
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let spread = |times: &[Duration]| {
-            let mut times = times.to_vec();
-            times.sort();
-            let middle = times.get(times.len() / 2).copied().unwrap_or_default();
-            let worst = times.last().copied().unwrap_or_default();
-            format!("{} (median {middle:.0?}, worst {worst:.0?})", times.len())
-        };
+        let mut answers = self.answers.clone();
+        answers.sort();
+        let median = answers.get(answers.len() / 2).copied().unwrap_or_default();
+        let worst = answers.last().copied().unwrap_or_default();
         write!(
             f,
-            "{} rounds, {} strikes, takeovers {}, answers {}, {} others answered meanwhile",
+            "{} rounds, {} strikes; answers after a median of {median:.0?}, at worst {worst:.0?}; \
+             meanwhile {} others answered, {} inserts; {} queries got another owner: {}",
             self.rounds,
             self.strikes,
-            spread(&self.takeovers),
-            spread(&self.answers),
-            self.meanwhile
+            self.meanwhile,
+            self.inserts,
+            self.changed_hands,
+            recovery::figures(&self.recoveries)
         )
     }
 }
@@ -99,6 +117,7 @@ async fn all(
     say: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
     let load = Load::begin(world.doors());
+    let inserts = Inserts::begin(world.doors());
     for (index, one) in rounds.iter().enumerate() {
         say(format!("seed {seed} round {}: {one}", index + 1));
         let played = play(world, seed, index, one, say).await;
@@ -106,10 +125,14 @@ async fn all(
         say(format!("  {played}"));
         summary.rounds += 1;
         summary.strikes += played.strikes;
-        summary.takeovers.extend(played.takeover);
+        summary.changed_hands += usize::from(played.changed_hands);
+        summary.recoveries.extend(played.recovery);
         summary.answers.push(played.answer);
     }
     summary.meanwhile += load.end().await?;
+    let inserts = inserts.end().await?;
+    tables::hold_each_row_once(world, inserts).await?;
+    summary.inserts += inserts;
     after::nothing_is_left(world, thorough).await
 }
 

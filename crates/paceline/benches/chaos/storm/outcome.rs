@@ -40,8 +40,9 @@ pub(super) async fn outcome(
     if epochs != chain {
         return Err(format!("its claims are {epochs:?}"));
     }
+    let claimed = epochs.last().copied();
     if let Some(epoch) = first
-        && epochs.last().copied().unwrap_or(0) < epoch
+        && claimed.unwrap_or(0) < epoch
     {
         return Err(format!(
             "it is at epoch {epoch}, and its claims are {epochs:?}"
@@ -50,7 +51,7 @@ pub(super) async fn outcome(
     if question.way == Way::Submitted {
         asked_again(world, question, query).await?;
     }
-    Ok(first)
+    Ok(first.or(claimed))
 }
 
 /// What all schedulers say of a query once it has ended, which has to be the same.
@@ -69,9 +70,11 @@ async fn last_word(
         let same = |a: &QueryReport, b: &QueryReport| (a.state, a.epoch) == (b.state, b.epoch);
         let agree = reports.iter().all(|report| same(report, &reports[0]));
         // One whose client has its answer may have a new owner all the same, whom nobody waits for.
-        let ended = |state| match submitted {
-            true => state == QueryState::Finished,
-            false => matches!(state, QueryState::Finished | QueryState::Cancelled),
+        let ended = |state| match question.way {
+            Way::Submitted | Way::Written => state == QueryState::Finished,
+            Way::Flight | Way::Named => {
+                matches!(state, QueryState::Finished | QueryState::Cancelled)
+            }
         };
         let over = reports.iter().all(|report| ended(report.state));
         if agree && over && (!submitted || reports.len() == COUNT) {

@@ -12,9 +12,13 @@ use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Role, Scale, co
 use tokio::time::timeout;
 
 use super::forecast::COUNT;
+use super::inserts;
 
 /// How long a process may take to say how things are, when it may be frozen.
-const GLANCE: Duration = Duration::from_secs(1);
+pub(crate) const GLANCE: Duration = Duration::from_secs(1);
+
+/// For how long a scheduler may show no sign of life before it is taken over.
+pub(crate) const TAKEOVER_AFTER: Duration = Duration::from_millis(1500);
 
 /// Where clients find the schedulers.
 #[derive(Debug, Clone, Default)]
@@ -43,11 +47,14 @@ fn plan(directory: &Path) -> ClusterPlan {
     plan.doors = true;
     plan.scheduler_flags = words(
         "--scheduler-small-plan-bytes 0 --scheduler-inline-limit 64KiB \
-         --scheduler-read-budget 1MiB --scheduler-beat 300ms --scheduler-takeover-after 1500ms \
+         --scheduler-read-budget 1MiB --scheduler-beat 300ms \
          --scheduler-executor-timeout 2s --scheduler-reattach-grace 1s \
          --scheduler-result-ttl 12s --scheduler-unread-ttl 30s --scheduler-abandon-after 20s \
-         --scheduler-submitted-ttl 30s",
+         --scheduler-submitted-ttl 30s --scheduler-dropped-ttl 20s",
     );
+    let takeover_after = format!("{}ms", TAKEOVER_AFTER.as_millis());
+    let flag = "--scheduler-takeover-after".to_string();
+    plan.scheduler_flags.extend([flag, takeover_after]);
     plan.executor_flags = words("--executor-memory-limit 1GiB --executor-orphan-ttl 20s");
     plan
 }
@@ -74,7 +81,8 @@ impl World {
         let first = world.cluster.schedulers().first().ok_or("no scheduler")?;
         let first = first.announced().flight.clone();
         let mut flight = Flight::connect(&first).await.map_err(text)?;
-        for statement in data.create_statements() {
+        let written = inserts::CREATE.map(String::from);
+        for statement in data.create_statements().into_iter().chain(written) {
             flight.run(&statement).await.map_err(text)?;
         }
         Ok(world)
@@ -100,6 +108,11 @@ impl World {
             addresses.http.push(node.announced().http.clone());
         }
         addresses
+    }
+
+    /// A way to ask a scheduler past all proxies.
+    pub(crate) fn look(&self, scheduler: usize) -> Option<Http> {
+        self.looks.get(scheduler).cloned()
     }
 
     /// What a scheduler says of the cluster, if it can.
@@ -209,6 +222,21 @@ pub(crate) fn names(directory: &Path) -> BTreeSet<String> {
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+/// All files below a directory.
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut pending = vec![directory.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(path) = pending.pop() {
+        match path.is_dir() {
+            true => pending.extend(names(&path).into_iter().map(|name| path.join(name))),
+            false => files.push(path),
+        }
+    }
+    // Of what went meanwhile, and of a directory that never was, there is nothing.
+    files.retain(|path| path.exists());
+    files
 }
 
 pub(crate) fn text(error: impl std::fmt::Display) -> String {
