@@ -19,6 +19,9 @@ const ASK_EVERY: Duration = Duration::from_millis(25);
 /// How long a scheduler may take to answer that.
 const GLANCE: Duration = Duration::from_millis(500);
 
+/// A query of that age is in its owner's journal.
+const JOURNALED: Duration = Duration::from_millis(500);
+
 /// A query under way.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
@@ -28,6 +31,33 @@ pub(super) struct Standing {
     pub(super) owner: Option<(SchedulerId, u64)>,
     /// Whether a part of it is done.
     pub(super) midway: bool,
+    begun: Instant,
+    /// Which scheduler was killed while it drove this, and what was lost by that if nobody had the answer.
+    orphaned: Option<(usize, Lost)>,
+    lost: Option<Lost>,
+}
+
+/// What a query was when its owner was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) epoch: u64,
+    /// Whether its owner had it in a journal, and a part of it was done.
+    pub(super) midway: bool,
+}
+
+impl Standing {
+    /// That scheduler, which had these ids, is killed.
+    fn orphan(&mut self, scheduler: usize, ids: &[SchedulerId]) {
+        if let Some((owner, epoch)) = &self.owner
+            && ids.contains(owner)
+        {
+            let lost = Lost {
+                epoch: *epoch,
+                midway: self.midway && self.begun.elapsed() >= JOURNALED,
+            };
+            self.orphaned = Some((scheduler, lost));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -90,18 +120,32 @@ impl Board {
             name: name.to_string(),
             owner: None,
             midway: false,
+            begun: Instant::now(),
+            orphaned: None,
+            lost: None,
         };
         self.state().standings.insert(query, standing);
         self.change();
     }
 
-    /// A query's client has its answer, or none.
-    pub(super) fn over(&self, query: Option<QueryId>) {
+    /// A query's client has its answer, or none. Says what the query was if it had lost its owner before.
+    pub(super) fn over(&self, query: Option<QueryId>) -> Option<Lost> {
         let mut state = self.state();
-        query.and_then(|query| state.standings.remove(&query));
+        let standing = query.and_then(|query| state.standings.remove(&query));
         state.answers += 1;
         drop(state);
         self.change();
+        standing?.lost
+    }
+
+    /// A query's client had no answer from that scheduler, and asks another one.
+    pub(super) fn turned(&self, query: QueryId, from: usize) {
+        if let Some(standing) = self.state().standings.get_mut(&query)
+            && let Some((killed, lost)) = standing.orphaned
+            && killed == from
+        {
+            standing.lost = Some(lost);
+        }
     }
 
     pub(super) fn answers(&self) -> u64 {
@@ -129,6 +173,9 @@ impl Board {
             .iter()
             .filter(|(_, number)| **number == scheduler);
         let ids: Vec<SchedulerId> = of.map(|(id, _)| id.clone()).collect();
+        for standing in state.standings.values_mut() {
+            standing.orphan(scheduler, &ids);
+        }
         for id in ids {
             state.killed.entry(id).or_insert_with(Instant::now);
         }

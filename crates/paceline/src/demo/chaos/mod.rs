@@ -7,13 +7,15 @@
 //! ```
 //!
 //! What is done to whom is drawn from the seed; when, depends on the queries. One scheduler and one
-//! executor are up at any time.
+//! executor are up at any time. It fails unless all answers are right and queries that lost their owners
+//! were taken over; see [`verdict`](mod@verdict).
 
 mod board;
 mod rider;
 mod summary;
 mod tally;
 mod trouble;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::Failure;
 use board::Board;
 use rider::{Errand, Ride};
 use trouble::Trouble;
+use verdict::verdict;
 
 /// How many queries run at a time.
 const RIDERS: usize = 3;
@@ -64,19 +67,7 @@ pub(super) async fn perform(
     watching.abort();
     trouble.end(&mut stage.cluster).await?;
     summary::print(&rides, &board, &trouble, seed);
-    let wrong: Vec<String> = rides
-        .iter()
-        .filter_map(|ride| Some(format!("{}: {}", ride.query, ride.wrong.as_ref()?)))
-        .collect();
-    match wrong.is_empty() && rides.len() == count {
-        true => Ok(()),
-        false => Err(Failure::new(format!(
-            "{} of {count} queries did not give the answer of one DataFusion process:\n  {}\n\
-             to see it again: --chaos --seed {seed}",
-            wrong.len(),
-            wrong.join("\n  ")
-        ))),
-    }
+    verdict(&rides, count, trouble.tally.adopted, seed)
 }
 
 /// The queries with their answers, so that nothing competes with the cluster later.

@@ -7,7 +7,7 @@ use paceline_model::QueryId;
 use paceline_testkit::{Query, compare};
 use tokio::sync::{Mutex, mpsc};
 
-use super::board::Board;
+use super::board::{Board, Lost};
 use crate::client::{Answer, Anywhere, Moment};
 
 /// The longest that one query may take.
@@ -27,6 +27,8 @@ pub(super) struct Ride {
     pub(super) took: Duration,
     /// How many owners it had before its last one, if anybody still knows.
     pub(super) epoch: Option<u64>,
+    /// What it was when it lost its owner to a kill, and its client waited for it.
+    pub(super) lost: Option<Lost>,
     pub(super) wrong: Option<String>,
 }
 
@@ -59,6 +61,9 @@ async fn one(errand: Errand, board: &Board) -> Ride {
                 board.started(query, &name, at);
             }
             Moment::Turned { from, error } => {
+                if let Some(query) = known {
+                    board.turned(query, from);
+                }
                 board.say(&format!(
                     "{name} turns from scheduler {}: {error}",
                     from + 1
@@ -75,7 +80,7 @@ async fn one(errand: Errand, board: &Board) -> Ride {
         Some(query) => board.report(query).await,
         None => None,
     };
-    board.over(known);
+    let lost = board.over(known);
     let (rows, wrong) = match &answer {
         Ok(answer) => (answer.rows(), differs(&errand, answer)),
         Err(error) => (0, Some(error.to_string())),
@@ -92,6 +97,7 @@ async fn one(errand: Errand, board: &Board) -> Ride {
         rows,
         took,
         epoch: report.map(|report| report.epoch.0),
+        lost,
         wrong,
     }
 }

@@ -5,6 +5,7 @@ use comfy_table::CellAlignment;
 use super::board::Board;
 use super::rider::Ride;
 use super::trouble::Trouble;
+use super::verdict::Owners;
 use crate::command::table;
 
 const COLUMNS: [&str; 5] = ["query", "rows", "seconds", "owners", "answer"];
@@ -42,6 +43,11 @@ pub(super) fn print(rides: &[Ride], board: &Board, trouble: &Trouble, seed: u64)
     println!(
         "kills: {} of schedulers, {} of executors; restarts: {}",
         trouble.schedulers_killed, trouble.executors_killed, trouble.restarts
+    );
+    let owners = Owners::of(rides);
+    println!(
+        "lost their owner before the answer: {} queries, and {} of them found another one",
+        owners.lost, owners.found
     );
     println!(
         "takeovers: {takeovers}, slowest {}; tasks adopted: {}, run again: {}",
