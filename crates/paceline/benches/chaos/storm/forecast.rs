@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 /// Schedulers, and as many executors.
@@ -160,11 +160,12 @@ pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
     }
     let mut dice = StdRng::seed_from_u64(seed ^ WRITES);
     for deck in drawn.chunks_mut(STEPS.len()) {
-        let later = deck.iter_mut().skip(LEFT);
         // A count of rows is not read in parts.
-        let able = later.filter(|round| round.step != Step::Reading);
-        if let Some(round) = able.choose(&mut dice) {
-            round.way = Way::Written;
+        let able: Vec<usize> = (LEFT..deck.len())
+            .filter(|at| deck[*at].step != Step::Reading)
+            .collect();
+        if let Some(at) = able.choose(&mut dice) {
+            deck[*at].way = Way::Written;
         }
     }
     drawn
