@@ -148,8 +148,10 @@ impl fmt::Display for Strike {
 pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut deck: Vec<Step> = Vec::new();
-    let mut drawn = Vec::with_capacity(rounds);
-    while drawn.len() < rounds {
+    // Whole decks, so that the first rounds are the same however many are played.
+    let whole = rounds.next_multiple_of(STEPS.len());
+    let mut drawn = Vec::with_capacity(whole);
+    while drawn.len() < whole {
         if deck.is_empty() {
             deck = STEPS.to_vec();
             deck.shuffle(&mut dice);
@@ -168,6 +170,7 @@ pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
             deck[*at].way = Way::Written;
         }
     }
+    drawn.truncate(rounds);
     drawn
 }
 
