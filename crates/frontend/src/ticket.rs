@@ -26,6 +26,9 @@ pub struct Ticket {
     /// With a synchronous read, what it takes to run it afresh, should it have been lost before it
     /// reached a journal. Without, the query is durable or changes something: it is never repeated.
     pub afresh: Option<Afresh>,
+    /// The statement changed the catalog, before this was given out: its answer has no rows, and any
+    /// scheduler may give it.
+    pub made: bool,
 }
 
 /// A statement that only reads, with everything that its meaning depends on.
@@ -51,6 +54,8 @@ struct TicketMessage {
     catalog: u64,
     #[prost(message, optional, tag = "5")]
     afresh: Option<AfreshMessage>,
+    #[prost(bool, tag = "6")]
+    made: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,6 +92,7 @@ impl Ticket {
             accepted_by: self.accepted_by.to_string(),
             catalog: self.catalog.0,
             afresh,
+            made: self.made,
         };
         Ok(message.encode_to_vec().into())
     }
@@ -113,6 +119,7 @@ impl Ticket {
             accepted_by: SchedulerId::new(message.accepted_by),
             catalog: CatalogVersion(message.catalog),
             afresh,
+            made: message.made,
         })
     }
 }
@@ -156,6 +163,7 @@ mod tests {
                     .collect(),
                 parameters: Some(parameters::tests::row()),
             }),
+            made: false,
         }
     }
 
@@ -167,7 +175,15 @@ mod tests {
             afresh: None,
             ..full
         };
-        assert_eq!(Ticket::decode(&durable.encode().unwrap()), Ok(durable));
+        assert_eq!(
+            Ticket::decode(&durable.encode().unwrap()),
+            Ok(durable.clone())
+        );
+        let made = Ticket {
+            made: true,
+            ..durable
+        };
+        assert_eq!(Ticket::decode(&made.encode().unwrap()), Ok(made));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Service {
             return Err(crate::peers::unknown(ticket.query));
         };
         let _only = shared.turns.begin(ticket.query).await;
-        if shared.driver.with_record(&ticket.query, |r| r.is_moved()) == Some(false) {
+        if shared.driver.drives(ticket.query) {
             return Ok(());
         }
         let session = session(&afresh.session)?;

@@ -66,6 +66,7 @@ impl Service {
             accepted_by: shared.driver.me(),
             catalog: shared.catalog.version(),
             afresh: None,
+            made: true,
         };
         let (sql, columns) = (request.sql.clone(), Arc::clone(&schema));
         let record = QueryRecord::new(query, sql, columns, None, accepted, now);

@@ -70,10 +70,7 @@ pub(crate) async fn ask(
     let mut grace = GRACE_LOOKS;
     loop {
         changes.borrow_and_update();
-        let here = shared
-            .driver
-            .with_record(&query, |record| !record.is_moved());
-        if here == Some(true) {
+        if shared.driver.drives(query) {
             return Ok(Found::Here);
         }
         // Cancel safety: a question that is given up may still be answered, to nobody; whoever drives
@@ -109,11 +106,8 @@ async fn comes_here(shared: &Shared, query: QueryId) {
     let mut changes = shared.driver.newsroom.changes();
     loop {
         changes.borrow_and_update();
-        let here = shared
-            .driver
-            .with_record(&query, |record| !record.is_moved());
         // The newsroom ends with the scheduler, and so does this.
-        if here == Some(true) || changes.changed().await.is_err() {
+        if shared.driver.drives(query) || changes.changed().await.is_err() {
             return;
         }
     }

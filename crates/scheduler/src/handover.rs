@@ -25,6 +25,7 @@ pub(crate) async fn pass_on(shared: &Shared, request: &Statement) -> Result<Subm
             session: request.session.clone(),
             parameters: request.parameters.clone(),
         }),
+        made: false,
     };
     let submit = cluster::Submit {
         statement: statement.encode()?,

@@ -177,6 +177,7 @@ impl QueryRecord {
             accepted_by: me,
             catalog,
             afresh: None,
+            made: false,
         };
         QueryRecord {
             epoch,

@@ -84,6 +84,7 @@ impl Service {
             accepted_by: self.shared.driver.me(),
             catalog: catalog.version(),
             afresh,
+            made: false,
         };
         let afresh = Afresh {
             sql: request.sql.clone(),
@@ -155,6 +156,9 @@ impl Service {
     ) -> BoxFuture<'a, Result<ResultStream, QueryError>> {
         let find = async move {
             let shared = &self.shared;
+            if ticket.made && !shared.driver.drives(ticket.query) {
+                return Ok(ResultStream::of_batches(Arc::new(Schema::empty()), vec![]));
+            }
             let ask = Operation::Result(cluster::Empty {});
             let first = Some(&ticket.accepted_by);
             loop {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use paceline_model::{Attempt, OutputId, QueryId, StageId, TaskId};
@@ -45,21 +44,18 @@ async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
     let mut attached = scheduler.attached().await;
 
     let threads = &executor.node.query_threads;
-    let blocked = Arc::new(AtomicU32::new(0));
+    let (blocked, mut all_blocked) = tokio::sync::mpsc::unbounded_channel();
     let released = Arc::new(Barrier::new(SLOTS as usize + 1));
     for _ in 0..SLOTS {
-        let (blocked, released) = (Arc::clone(&blocked), Arc::clone(&released));
+        let (blocked, released) = (blocked.clone(), Arc::clone(&released));
         threads.spawn(async move {
-            blocked.fetch_add(1, Ordering::SeqCst);
+            let _ = blocked.send(());
             released.wait();
         });
     }
-    soon("every thread is blocked", async {
-        while blocked.load(Ordering::SeqCst) < SLOTS {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    for _ in 0..SLOTS {
+        soon("every thread is blocked", all_blocked.recv()).await;
+    }
     let next = threads.spawn(async {});
 
     // A command that is given now is carried out, so what is heard after the answer was said while no

@@ -106,6 +106,7 @@ impl QueryService for Engine {
                 session: request.session,
                 parameters: request.parameters,
             }),
+            made: false,
         };
         Ok(Submitted {
             query,

@@ -21,6 +21,11 @@ impl Driver {
         self.state.lock().shelf.get_mut(query).map(look)
     }
 
+    /// Whether a query is driven here, or has ended here and is remembered.
+    pub(crate) fn drives(&self, query: QueryId) -> bool {
+        self.with_record(&query, |record| !record.is_moved()) == Some(true)
+    }
+
     /// Where a query that failed may have left files that others see.
     pub(crate) fn leaves_behind(&self, query: QueryId) -> Option<WriteInto> {
         self.state.lock().shelf.leaves_behind(&query).cloned()

@@ -96,6 +96,7 @@ impl Service {
             accepted_by: ending.by,
             catalog: self.shared.catalog.version(),
             afresh: None,
+            made: false,
         };
         Ok(Some(submitted(query, count_schema(), ticket, None)))
     }

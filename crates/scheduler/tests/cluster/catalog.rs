@@ -138,6 +138,18 @@ async fn what_was_made_under_a_name_is_told_again_without_who_made_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_told_by_any_scheduler_when_the_one_that_made_it_is_gone() {
+    let cluster = Cluster::start(2, 1).await;
+    let mut first = flight(&cluster, 0).await;
+    let create = "CREATE VIEW v AS SELECT 1 AS a".to_string();
+    let info = first.execute(create, None).await.unwrap();
+    cluster.schedulers[0].drain(Duration::from_secs(5)).await;
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let mut second = flight(&cluster, 1).await;
+    assert_eq!(rows(&mut second, ticket).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduler_that_cannot_start_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
