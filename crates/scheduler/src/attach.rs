@@ -12,13 +12,15 @@ use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{PROTOCOL, cluster};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::{IntervalStream, ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::links::{LinkId, OUTGOING_MESSAGES};
 use crate::news::News;
 use crate::service::Service;
 use crate::shared::Shared;
+use crate::watching::WATCH_BEAT;
 use crate::wire;
 
 /// How long the port of an executor whose stream broke is given to answer.
@@ -113,13 +115,16 @@ impl Cluster for ClusterPort {
     type WatchStream = Watching;
 
     async fn watch(&self, _: Request<cluster::WatchRequest>) -> Result<Response<Watching>, Status> {
-        let first = cluster::WatchResponse {
-            scheduler: self.shared.driver.me().to_string(),
-        };
+        let shared = Arc::clone(&self.shared);
+        let mut beat = tokio::time::interval(WATCH_BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let beats = IntervalStream::new(beat).map(move |_| {
+            Ok(cluster::WatchResponse {
+                scheduler: shared.driver.me().to_string(),
+            })
+        });
         let stopped = self.shared.stop.clone().cancelled_owned();
-        let until_then = futures::stream::once(stopped).filter_map(|()| async { None });
-        let stream = futures::stream::once(async { Ok(first) }).chain(until_then);
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Box::pin(beats.take_until(stopped))))
     }
 
     async fn sealed(

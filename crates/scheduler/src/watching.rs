@@ -1,4 +1,4 @@
-//! A stream to every other scheduler, whose end shows that it died.
+//! A stream to every other scheduler. Its end shows that one died, its silence that one is cut off.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,9 +10,16 @@ use paceline_proto::cluster;
 use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::news::News;
 use crate::shared::Shared;
+
+/// Between two words of a scheduler to those that watch it.
+pub(crate) const WATCH_BEAT: Duration = Duration::from_millis(250);
+
+/// A stream that brought nothing for that long is given up: four beats, or a pause of a busy process.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// After a stream to a peer has ended.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -39,24 +46,33 @@ pub(crate) fn watch_peers(shared: &Arc<Shared>) {
     }
 }
 
+/// How a stream to a peer ended.
+enum Ended {
+    /// The peer did not answer.
+    Unanswered,
+    /// It was there, and is silent or gone.
+    Broken,
+    /// Another one answers there, so the process that was watched is no more.
+    Replaced,
+}
+
 /// Watches a peer until it is gone.
 async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
     let scheduler = || peer.scheduler.clone();
     let tell = |evidence| shared.driver.newsroom.tell(News::Evidence(evidence));
+    let mut heard = Instant::now();
     while !shared.membership.is_gone(&peer.scheduler) {
-        match stream(shared, peer).await {
-            // Another one answers there, so this one's process is no more.
-            Some(other) if other != peer.scheduler => {
-                tell(Evidence::Refused {
-                    scheduler: scheduler(),
-                });
-            }
-            _ if refuses(&peer.addresses.cluster).await => {
-                tell(Evidence::Refused {
-                    scheduler: scheduler(),
-                });
-            }
-            _ => {}
+        let ended = stream(shared, peer, &mut heard).await;
+        if matches!(ended, Ended::Replaced) || refuses(&peer.addresses.cluster).await {
+            tell(Evidence::Refused {
+                scheduler: scheduler(),
+            });
+        } else if matches!(ended, Ended::Unanswered) {
+            tell(Evidence::Unanswered {
+                scheduler: scheduler(),
+                silence: heard.elapsed(),
+                executors: shared.driver.open_streams(),
+            });
         }
         #[expect(
             clippy::disallowed_methods,
@@ -66,34 +82,65 @@ async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
     }
 }
 
-/// Holds a stream until it ends, or the peer is known to be gone. Says who was at its other end.
-async fn stream(shared: &Arc<Shared>, peer: &Beacon) -> Option<SchedulerId> {
-    let mut client = shared.peers.client(&peer.addresses.cluster).ok()?;
+/// Holds a stream until it ends or is silent, or the peer is known to be gone. `heard` is when the peer
+/// last said something.
+async fn stream(shared: &Arc<Shared>, peer: &Beacon, heard: &mut Instant) -> Ended {
+    let Ok(mut client) = shared.peers.client(&peer.addresses.cluster) else {
+        return Ended::Unanswered;
+    };
     let request = cluster::WatchRequest {
         from: shared.driver.me().to_string(),
     };
-    let mut stream = client.watch(request).await.ok()?.into_inner();
-    let first = stream.message().await.ok()??;
-    let there = SchedulerId::new(first.scheduler);
-    if there != peer.scheduler {
-        return Some(there);
+    let open = async {
+        let mut stream = client.watch(request).await.ok()?.into_inner();
+        let first = stream.message().await.ok()??;
+        Some((stream, first))
+    };
+    let patience = patience(shared, heard.elapsed());
+    let Ok(Some((mut stream, first))) = tokio::time::timeout(patience, open).await else {
+        return Ended::Unanswered;
+    };
+    let there = peer.scheduler.as_str();
+    if first.scheduler != there {
+        return Ended::Replaced;
     }
-    shared.driver.newsroom.tell(News::Evidence(Evidence::Alive {
-        scheduler: there.clone(),
-    }));
+    *heard = Instant::now();
+    shared
+        .driver
+        .newsroom
+        .tell(News::Evidence(Evidence::Answered {
+            scheduler: peer.scheduler.clone(),
+        }));
     let mut changes = shared.driver.newsroom.changes();
     loop {
-        // Cancel safety: nothing is expected but the end; a change missed here is looked at below.
+        let beat = tokio::time::timeout_at(*heard + SILENT_AFTER, stream.message());
+        // Cancel safety: no message is lost with its future; a change missed here is looked at below.
         tokio::select! {
-            message = stream.message() => if !matches!(message, Ok(Some(_))) {
-                return Some(there);
+            beat = beat => match beat {
+                Ok(Ok(Some(beat))) if beat.scheduler == there => *heard = Instant::now(),
+                Ok(Ok(Some(_))) => return Ended::Replaced,
+                _ => return Ended::Broken,
             },
             changed = changes.changed() => {
-                if changed.is_err() || shared.membership.is_gone(&there) {
-                    return Some(there);
+                if changed.is_err() || shared.membership.is_gone(&peer.scheduler) {
+                    return Ended::Broken;
                 }
             }
         }
+    }
+}
+
+/// How long a peer that was silent for so long may take to answer: when it has been silent for too
+/// long, that is to be told at once.
+fn patience(shared: &Shared, silence: Duration) -> Duration {
+    let left = shared
+        .journaling
+        .suspicion
+        .takeover_after
+        .saturating_sub(silence);
+    match left {
+        Duration::ZERO => SILENT_AFTER,
+        left => left.min(SILENT_AFTER),
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | more than half of the executors still hold a stream to it | alive |
 //! | its address refuses connections, and at least half of the executors lost it | dead, at once |
+//! | it has not answered for `takeover_after`, whatever its beacon does, and executors are here and not there | dead |
 //! | its beacon stands still for `takeover_after` | dead |
 //! | all peers look dead, by silence alone, without a word of executors | oneself is suspect first; dead after twice the time |
 
@@ -37,6 +38,20 @@ pub enum Evidence {
     Alive {
         /// The peer.
         scheduler: SchedulerId,
+    },
+    /// The peer was asked and answered.
+    Answered {
+        /// The peer.
+        scheduler: SchedulerId,
+    },
+    /// The peer was asked, and neither answers nor refuses. It may be cut off, and still write its beacon.
+    Unanswered {
+        /// The peer.
+        scheduler: SchedulerId,
+        /// Since it last said anything.
+        silence: Duration,
+        /// How many executors are attached here: with none, it may be oneself that is cut off.
+        executors: usize,
     },
     /// The peer's beacon was looked at and had not changed.
     Still {
@@ -76,6 +91,8 @@ impl Evidence {
     pub fn scheduler(&self) -> Option<&SchedulerId> {
         match self {
             Evidence::Alive { scheduler }
+            | Evidence::Answered { scheduler }
+            | Evidence::Unanswered { scheduler, .. }
             | Evidence::Still { scheduler, .. }
             | Evidence::Refused { scheduler }
             | Evidence::Stream { scheduler, .. }
@@ -100,6 +117,8 @@ pub enum Judgement {
 struct Peer {
     silence: Duration,
     refused: Option<Now>,
+    /// Of a silence that executors here are witnesses to.
+    unanswered: Duration,
     /// What each executor says that has ever held a stream to it.
     streams: BTreeMap<ExecutorId, bool>,
 }
@@ -150,6 +169,21 @@ impl Suspicion {
                 peer.silence = Duration::ZERO;
                 peer.refused = None;
             }
+            Evidence::Answered { scheduler } => {
+                let peer = self.peers.entry(scheduler).or_default();
+                peer.silence = Duration::ZERO;
+                peer.refused = None;
+                peer.unanswered = Duration::ZERO;
+            }
+            Evidence::Unanswered {
+                scheduler,
+                silence,
+                executors,
+            } => {
+                let peer = self.peers.entry(scheduler).or_default();
+                let seen = executors > 0;
+                peer.unanswered = if seen { silence } else { Duration::ZERO };
+            }
             Evidence::Still { scheduler, silence } => {
                 self.peers.entry(scheduler).or_default().silence = silence;
             }
@@ -191,10 +225,12 @@ impl Suspicion {
         } else {
             self.options.takeover_after
         };
-        if peer.confirmed() || peer.silence >= patience {
+        let cut_off = peer.unanswered >= self.options.takeover_after;
+        if peer.confirmed() || cut_off || peer.silence >= patience {
             return Judgement::Dead;
         }
-        if peer.refused.is_some() || peer.silence >= self.options.takeover_after / 2 {
+        let silence = peer.silence.max(peer.unanswered);
+        if peer.refused.is_some() || silence >= self.options.takeover_after / 2 {
             return Judgement::Doubtful;
         }
         Judgement::Alive
@@ -270,6 +306,29 @@ mod tests {
         assert_eq!(dead(half), ["a"]);
         let again = vec![refused("a"), alive("a"), lost("x")];
         assert_eq!(dead(again), [""; 0], "it answered since");
+    }
+
+    #[test]
+    fn who_is_cut_off_is_dead_though_its_beacon_goes_on() {
+        let unanswered = |millis, executors| Evidence::Unanswered {
+            scheduler: scheduler("a"),
+            silence: Duration::from_millis(millis),
+            executors,
+        };
+        let lost = || stream("x", "a", false);
+        assert_eq!(dead(vec![unanswered(2999, 1), lost()]), [""; 0]);
+        assert_eq!(dead(vec![unanswered(3000, 1), lost()]), ["a"]);
+        assert_eq!(dead(vec![unanswered(3000, 1)]), ["a"], "new ones");
+        let beating = vec![unanswered(2000, 1), alive("a"), unanswered(3000, 1)];
+        assert_eq!(dead(beating), ["a"], "a beacon is no answer");
+        let answered = Evidence::Answered {
+            scheduler: scheduler("a"),
+        };
+        let answers = vec![unanswered(3000, 1), answered, lost()];
+        assert_eq!(dead(answers), [""; 0]);
+        assert_eq!(dead(vec![unanswered(9000, 0)]), [""; 0], "nobody is here");
+        let held = vec![stream("x", "a", true), unanswered(9000, 1)];
+        assert_eq!(dead(held), [""; 0], "it is there for executors");
     }
 
     #[test]

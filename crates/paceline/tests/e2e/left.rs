@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use paceline_model::{Epoch, QueryId, SchedulerId};
+use paceline_model::{QueryId, SchedulerId};
 use paceline_store::{
-    Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
-    StateStore, StoreMetrics,
+    Claims, JournalMetrics, Journals, Limits, Members, Results, StateLocation, StateStore,
+    StoreMetrics,
 };
 use paceline_testkit::ClusterPlan;
 use prometheus::Registry;
 
+use crate::storm::after::owned;
 use crate::support::{Running, flags, until};
 
 /// Within which what nobody needs any more goes: beyond the longest time that anything is kept.
@@ -189,7 +190,7 @@ impl State {
         for journal in self.journals.schedulers().await.map_err(text)? {
             let replayed = self.journals.replay(&journal).await.map_err(text)?;
             if live.contains(&journal) {
-                let queries = self.owned(&journal, &replayed).await?;
+                let queries = owned(&journal, &replayed, &self.claims).await?;
                 if queries > 0 {
                     left.push(format!("{queries} queries in the journal of {journal}"));
                 }
@@ -201,27 +202,6 @@ impl State {
             }
         }
         Ok(left)
-    }
-
-    /// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
-    /// next snapshot, and mean nothing.
-    async fn owned(&self, journal: &SchedulerId, held: &Replayed) -> Result<usize, String> {
-        let mut owned = 0;
-        for (query, held) in held.book.queries() {
-            let epoch = held.epoch;
-            let claimed = match epoch {
-                Epoch(0) => self.claims.submitter(query).await,
-                _ => self.claims.adopter(query, epoch).await,
-            };
-            // A query that somebody waits for is claimed by nobody at first.
-            let mine = match claimed.map_err(text)? {
-                Some(by) => by == *journal,
-                None => epoch == Epoch(0),
-            };
-            let next = self.claims.adopter(query, epoch.next()).await;
-            owned += usize::from(mine && next.map_err(text)?.is_none());
-        }
-        Ok(owned)
     }
 }
 

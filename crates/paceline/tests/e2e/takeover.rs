@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use paceline::client::{Answer, Started};
+use paceline::client::{Answer, Http, Started};
 use paceline_frontend::QueryReport;
 use paceline_model::QueryId;
-use paceline_testkit::Role;
+use paceline_testkit::{Role, Traffic};
 
 use crate::left::{is_journaled, kept_for, nothing_is_left};
 use crate::support::{
@@ -258,6 +258,37 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     let again = running.flight(0).await.run(SLOW).await.unwrap();
     check(&reference, SLOW, &again).await.unwrap();
     // So its former journal has a seal and nothing after that.
+    nothing_is_left(&running).await;
+}
+
+/// It lives and writes its beacon, and neither clients nor executors nor its peer reach it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
+    let running = Running::start_with(|plan| {
+        kept_for(plan, "2s");
+        plan.doors = true;
+    })
+    .await;
+    running.create_tpch().await;
+    let id = running.http(0).status().await.unwrap().scheduler;
+    let (started, query) = begin(&running, 0, midway).await;
+    let cut_off = &running.cluster.schedulers()[0];
+    let inside = Http::new(&cut_off.past_doors().http);
+    cut_off.doors().unwrap().set(Traffic::Cut);
+    let answer = ask(&running, 1, &started).await.unwrap();
+    assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
+    let reference = reference().await;
+    check(&reference, SLOW, &answer).await.unwrap();
+    until("it learns from its journal what happened", || async {
+        (inside.status().await.unwrap().scheduler != id).then_some(())
+    })
+    .await;
+    let doors = running.cluster.schedulers()[0].doors().unwrap();
+    assert!(doors.cut_connections() > 0);
+    doors.set(Traffic::Flows);
+    running.cluster.ready().await.unwrap();
+    let again = running.flight(0).await.run(SLOW).await.unwrap();
+    check(&reference, SLOW, &again).await.unwrap();
     nothing_is_left(&running).await;
 }
 

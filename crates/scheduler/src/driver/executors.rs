@@ -25,6 +25,11 @@ impl Driver {
             .collect()
     }
 
+    /// How many executors hold a stream to this scheduler.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.state.lock().links.open().len()
+    }
+
     /// Every executor, for status pages.
     pub(crate) fn executors(&self) -> Vec<paceline_frontend::ExecutorStatus> {
         let state = self.state.lock();

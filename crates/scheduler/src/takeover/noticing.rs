@@ -16,14 +16,15 @@ impl Takeover {
             return;
         }
         match &evidence {
-            Evidence::Alive { scheduler } => {
+            Evidence::Alive { scheduler } | Evidence::Answered { scheduler } => {
                 self.suspect.remove(scheduler);
             }
             // A beacon is looked at more than once in a beat: that it stands still says something only
             // when it does so for longer.
             Evidence::Still { scheduler, silence }
-                if *silence >= self.journaling.suspicion.takeover_after / 2 =>
-            {
+            | Evidence::Unanswered {
+                scheduler, silence, ..
+            } if *silence >= self.journaling.suspicion.takeover_after / 2 => {
                 let since = Instant::now().checked_sub(*silence);
                 let since = since.unwrap_or(self.started);
                 self.suspect.entry(scheduler.clone()).or_insert(since);

@@ -194,12 +194,23 @@ async fn in_state(
 
 /// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
 /// next snapshot, and mean nothing.
-async fn owned(journal: &SchedulerId, held: &Replayed, claims: &Claims) -> Result<usize, String> {
+pub(crate) async fn owned(
+    journal: &SchedulerId,
+    held: &Replayed,
+    claims: &Claims,
+) -> Result<usize, String> {
     let mut owned = 0;
     for (query, held) in held.book.queries() {
         let epoch = held.epoch;
-        let claimed = claims.adopter(query, epoch).await.map_err(text)?;
-        let mine = epoch == Epoch(0) || claimed.as_ref() == Some(journal);
+        let claimed = match epoch {
+            Epoch(0) => claims.submitter(query).await,
+            _ => claims.adopter(query, epoch).await,
+        };
+        // A query that somebody waits for is claimed by nobody at first.
+        let mine = match claimed.map_err(text)? {
+            Some(by) => by == *journal,
+            None => epoch == Epoch(0),
+        };
         let passed_on = claims.adopter(query, epoch.next()).await.map_err(text)?;
         owned += usize::from(mine && passed_on.is_none());
     }

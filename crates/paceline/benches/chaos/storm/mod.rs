@@ -18,7 +18,7 @@
 //! A seed fixes what is done to whom at which step. When that happens is left to the machine, but a step
 //! is waited for by what shows it, and never by time.
 
-mod after;
+pub(crate) mod after;
 mod asking;
 pub(crate) mod forecast;
 mod inserts;

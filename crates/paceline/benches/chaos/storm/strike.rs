@@ -179,9 +179,13 @@ pub(crate) async fn is_felt(world: &World, struck: &Struck, awake: &[usize]) -> 
     match (struck.blow, struck.role) {
         (Blow::Kill | Blow::KillAndRestart | Blow::Cut, _) => true,
         (Blow::Freeze, Role::Scheduler) => was_sealed(world, struck),
-        // It is alive by its beacon, and has no executors.
+        // Its beacon goes on, and it has no executors. If there is anybody to do it, it was taken over,
+        // and goes on under another id.
         (_, Role::Scheduler) => match world.status(struck.index).await {
-            Some(status) => status.executors.is_empty(),
+            Some(status) => {
+                let others = awake.iter().any(|scheduler| *scheduler != struck.index);
+                status.executors.is_empty() && (!others || status.scheduler != struck.id)
+            }
             None => false,
         },
         (_, Role::Executor) => {
