@@ -177,7 +177,7 @@ pub(crate) async fn of_executors(running: &Running, name: &str) -> f64 {
     let mut sum = 0.0;
     for node in running.cluster.executors() {
         if node.is_up() {
-            sum += Running::metric(&node.announced().metrics, name).await;
+            sum += Running::metric(&node.past_doors().metrics, name).await;
         }
     }
     sum
@@ -200,14 +200,14 @@ pub(crate) async fn text_of(url: &str) -> String {
 
 /// The sum of a scheduler's metric over its labels.
 pub(crate) async fn metric(running: &Running, scheduler: usize, name: &str) -> f64 {
-    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    Running::metric(address, name).await
+    let address = running.cluster.schedulers()[scheduler].past_doors().metrics;
+    Running::metric(&address, name).await
 }
 
 /// The sum of those values of a scheduler's metric whose labels contain `label`.
 pub(crate) async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
-    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    Running::labelled(address, name, label).await
+    let address = running.cluster.schedulers()[scheduler].past_doors().metrics;
+    Running::labelled(&address, name, label).await
 }
 
 pub(crate) fn flags(texts: &[&str]) -> Vec<String> {

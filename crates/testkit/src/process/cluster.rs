@@ -46,7 +46,7 @@ impl Node {
             http: past(&self.announced.http),
             flight: past(&self.announced.flight),
             cluster: past(&self.announced.cluster),
-            metrics: self.announced.metrics.clone(),
+            metrics: past(&self.announced.metrics),
         }
     }
 
