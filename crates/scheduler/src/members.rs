@@ -290,7 +290,17 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         shared.tell_members();
         watch_peers(&shared);
         tell_the_unaware(&shared);
+        if look == 0 && is_forsaken(&shared) {
+            shared.driver.newsroom.tell(News::Doubt);
+        }
     }
+}
+
+/// Whether queries wait here for executors while there are other schedulers. Those may hold this one for
+/// dead, and if it is cut off from them they cannot tell it so.
+fn is_forsaken(shared: &Shared) -> bool {
+    let driver = &shared.driver;
+    driver.busy() && driver.open_streams() == 0 && !shared.membership.peers().is_empty()
 }
 
 async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {

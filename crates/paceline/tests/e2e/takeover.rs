@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use paceline::client::{Answer, Http, Started};
+use paceline::client::{Answer, Flight, Http, Started};
 use paceline_frontend::QueryReport;
 use paceline_model::QueryId;
 use paceline_testkit::{Role, Traffic};
@@ -265,21 +265,33 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
     let running = Running::start_with(|plan| {
-        kept_for(plan, "2s");
+        kept_for(plan, "10s");
         plan.doors = true;
+        let patient = ["--scheduler-no-executor-grace", "10m"];
+        plan.scheduler_flags.extend(flags(&patient));
     })
     .await;
     running.create_tpch().await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
     let cut_off = &running.cluster.schedulers()[0];
-    let inside = Http::new(&cut_off.past_doors().http);
+    let inside = cut_off.past_doors();
+    let mut beside_it = Flight::connect(&inside.flight).await.unwrap();
     cut_off.doors().unwrap().set(Traffic::Cut);
+    let waiting = tokio::spawn({
+        let started = started.clone();
+        async move { beside_it.finish(started).await.map_err(|e| e.to_string()) }
+    });
     let answer = ask(&running, 1, &started).await.unwrap();
     assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
+    // Its journal tells it what happened, and it asks the new owner for its clients.
+    let late = waiting.await.unwrap().unwrap();
     let reference = reference().await;
-    check(&reference, SLOW, &answer).await.unwrap();
-    until("it learns from its journal what happened", || async {
+    for answer in [answer, late] {
+        check(&reference, SLOW, &answer).await.unwrap();
+    }
+    let inside = Http::new(&inside.http);
+    until("it goes on under another id", || async {
         (inside.status().await.unwrap().scheduler != id).then_some(())
     })
     .await;
