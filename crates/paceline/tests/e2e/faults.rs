@@ -90,12 +90,21 @@ async fn a_cut_control_connection_costs_nothing() {
     nothing_is_left(&running).await;
 }
 
+/// A join of which neither side can be sent whole to all tasks: it reads both from exchanges, and the
+/// second one for as long as it runs.
+const EXCHANGING: &str = "select count(*) as n, sum(a.l_quantity + b.l_quantity) as q, \
+     max(a.l_comment) as c from (select * from lineitem where l_orderkey % 4 = 0) a \
+     full join lineitem b on a.l_suppkey = b.l_suppkey";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_and_deleted_exchange_files_are_made_again() {
     let running = Running::start_with(|plan| {
-        // Next to nothing fits into memory, so outputs go to disk.
+        // Next to nothing fits into memory, so outputs go to disk, and most of them lies there unread
+        // for as long as the join runs.
         let memory = [
             "--executor-exchange-memory",
+            "1MiB",
+            "--executor-read-budget",
             "1MiB",
             "--executor-compression",
             "none",
@@ -106,7 +115,7 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
     .await;
     running.create_tpch().await;
     let on_disk = |report: &QueryReport| {
-        midway(report)
+        joining(report)
             && running
                 .executor_files()
                 .iter()
@@ -119,7 +128,7 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
     while of_schedulers(&running, lost).await == 0.0 {
         rounds += 1;
         assert!(rounds <= 5, "what was damaged was never missed");
-        let (answer, _) = running.start_until(SLOW, on_disk).await;
+        let (answer, _) = running.start_until(EXCHANGING, on_disk).await;
         let mut hit = 0;
         for (index, path) in running.executor_files().iter().enumerate() {
             hit += u32::from(if index % 2 == 0 {
@@ -130,7 +139,7 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
         }
         assert!(hit > 0, "there was no file to damage");
         let answer = answer.await.unwrap().unwrap();
-        check(&reference, SLOW, &answer).await.unwrap();
+        check(&reference, EXCHANGING, &answer).await.unwrap();
     }
     let again = of_schedulers(&running, "paceline_task_reruns_total").await;
     assert!(again > 0.0, "nothing was made again");
@@ -141,11 +150,15 @@ fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
+/// Spoils a file all over, so that whatever frame of it is read next is damaged.
 fn damage(path: &std::path::Path) -> bool {
-    let middle = size(path) / 2;
+    const STEP: usize = 4096;
+    let length = size(path);
     let opened = File::options().write(true).open(path);
     opened.is_ok_and(|mut file| {
-        file.seek(SeekFrom::Start(middle)).is_ok() && file.write_all(&[0xAA; 512]).is_ok()
+        (0..length).step_by(STEP).all(|place| {
+            file.seek(SeekFrom::Start(place)).is_ok() && file.write_all(&[0xAA; 64]).is_ok()
+        })
     })
 }
 
