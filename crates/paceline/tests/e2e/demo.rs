@@ -86,7 +86,12 @@ async fn all_22_agree_while_processes_are_killed() {
     assert!(text.contains(&told), "{told}: {text}");
     let taken_over = errors.matches("taken over by scheduler").count();
     assert!(taken_over > 0 && errors.contains("again"), "{errors}");
-    for part in ["slowest", "tasks adopted", "run again"] {
+    for part in [
+        "lost their owner before the answer",
+        "slowest",
+        "tasks adopted",
+        "run again",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     nothing_is_left(temporary.path()).await;
