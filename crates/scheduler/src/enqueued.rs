@@ -11,6 +11,7 @@ use paceline_store::{Ending, ResultError, ResultManifest, ResultReader, StoreErr
 use uuid::Uuid;
 
 use crate::conclusion::conclude;
+use crate::handover::pass_on_submission;
 use crate::keyed::{Durable, gone, named, other_statement};
 use crate::peers::unknown;
 use crate::results::from_ipc;
@@ -47,11 +48,15 @@ impl Service {
                 return Err(gone());
             }
         }
+        let kept = request.result_ttl.unwrap_or(shared.submitted_ttl);
+        if shared.is_draining() {
+            return pass_on_submission(shared, &request, kept).await;
+        }
         let durable = Durable {
             query,
             key,
             timeout: request.timeout,
-            kept: Some(request.result_ttl.unwrap_or(shared.submitted_ttl)),
+            kept: Some(kept),
         };
         self.accept(statement, Some(durable)).await?;
         let answered = shared.driver.with_record(&query, |r| r.plan.is_none());

@@ -1,11 +1,14 @@
 //! Statements and tickets between schedulers: one that leaves has others accept what still comes.
 
-use paceline_frontend::{Afresh, Origin, Statement, Submitted, Ticket};
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId};
+use std::time::Duration;
+
+use paceline_frontend::{Afresh, Origin, Statement, Submission, Submitted, Ticket};
+use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, QueryStatus};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_response::Answer;
 use uuid::Uuid;
 
+use crate::peers;
 use crate::record::QueryRecord;
 use crate::service::Service;
 use crate::shared::Shared;
@@ -15,6 +18,40 @@ use crate::shared::Shared;
 /// # Errors
 /// What that one says, or that there is none.
 pub(crate) async fn pass_on(shared: &Shared, request: &Statement) -> Result<Submitted, QueryError> {
+    let submit = passed_on(shared, request)?;
+    match shared.peers.submit(shared, submit).await {
+        Some(Ok(Answer::Submitted(submitted))) => from_wire(submitted).map(|(it, _)| it),
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Err(nobody()),
+    }
+}
+
+/// Has another scheduler accept a statement that runs by itself, and whose result is kept so long.
+///
+/// # Errors
+/// What that one says, or that there is none.
+pub(crate) async fn pass_on_submission(
+    shared: &Shared,
+    request: &Submission,
+    kept: Duration,
+) -> Result<QueryStatus, QueryError> {
+    let submit = cluster::Submit {
+        kept_millis: Some(millis(kept)),
+        timeout_millis: request.timeout.map(millis),
+        ..passed_on(shared, &request.statement)?
+    };
+    match shared.peers.submit(shared, submit).await {
+        Some(Ok(Answer::Status(json))) => peers::status(&json),
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Err(nobody()),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn passed_on(shared: &Shared, request: &Statement) -> Result<cluster::Submit, QueryError> {
     // Only its last field means something: a statement in the form in which tickets carry it.
     let statement = Ticket {
         query: QueryId(Uuid::nil()),
@@ -27,20 +64,20 @@ pub(crate) async fn pass_on(shared: &Shared, request: &Statement) -> Result<Subm
         }),
         made: false,
     };
-    let submit = cluster::Submit {
+    Ok(cluster::Submit {
         statement: statement.encode()?,
         idempotency_key: request.idempotency_key.clone().unwrap_or_default(),
         origin: request.origin.as_str().to_string(),
-    };
-    match shared.peers.submit(shared, submit).await {
-        Some(Ok(Answer::Submitted(submitted))) => from_wire(submitted).map(|(it, _)| it),
-        Some(Err(error)) => Err(error),
-        Some(Ok(_)) | None => Err(QueryError::new(
-            ErrorClass::Unavailable,
-            "this scheduler is shutting down, and no other one answers: send the statement again \
-             in a moment",
-        )),
-    }
+        ..cluster::Submit::default()
+    })
+}
+
+fn nobody() -> QueryError {
+    QueryError::new(
+        ErrorClass::Unavailable,
+        "this scheduler is shutting down, and no other one answers: send the statement again in a \
+         moment",
+    )
 }
 
 /// Accepts a statement that another scheduler passes on.
@@ -65,6 +102,15 @@ pub(crate) async fn accept(
         idempotency_key: Some(submit.idempotency_key).filter(|key| !key.is_empty()),
         ..Statement::new(afresh.sql, afresh.session, origin)
     };
+    if let Some(kept) = submit.kept_millis {
+        let submission = Submission {
+            statement,
+            timeout: submit.timeout_millis.map(Duration::from_millis),
+            result_ttl: Some(Duration::from_millis(kept)),
+        };
+        let status = service.accept_submission(submission).await?;
+        return peers::status_to_wire(&status);
+    }
     let submitted = paceline_frontend::QueryService::submit(service, statement).await?;
     to_wire(&submitted, sql)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, QueryStatus, SchedulerId};
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
@@ -226,6 +226,19 @@ pub(crate) fn unknown(query: QueryId) -> QueryError {
     )
 }
 
+/// A query's status for another scheduler.
+pub(crate) fn status_to_wire(status: &QueryStatus) -> Result<Answer, QueryError> {
+    serde_json::to_vec(status)
+        .map(|json| Answer::Status(json.into()))
+        .map_err(|e| QueryError::new(ErrorClass::Bug, e.to_string()))
+}
+
+/// A query's status from another scheduler.
+pub(crate) fn status(json: &[u8]) -> Result<QueryStatus, QueryError> {
+    serde_json::from_slice(json)
+        .map_err(|e| QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}")))
+}
+
 /// Answers another scheduler about a query that is driven here.
 pub(crate) async fn answer(
     service: &Service,
@@ -238,9 +251,7 @@ pub(crate) async fn answer(
         .ok_or_else(|| Malformed::missing("operation"))?;
     let answer = match operation {
         Operation::Status(_) => match shared.driver.status(&query) {
-            Some(status) => serde_json::to_vec(&status)
-                .map(|json| Answer::Status(json.into()))
-                .map_err(|e| QueryError::new(ErrorClass::Bug, e.to_string())),
+            Some(status) => status_to_wire(&status),
             None => Err(unknown(query)),
         },
         Operation::Cancel(_) => match shared.driver.cancel(query) {

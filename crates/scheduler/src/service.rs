@@ -25,7 +25,7 @@ use crate::finding::{self, Found};
 use crate::handover;
 use crate::keyed::Durable;
 use crate::listing;
-use crate::peers::unknown;
+use crate::peers::{self, unknown};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
 use crate::shared::Shared;
@@ -54,7 +54,9 @@ impl Service {
         durable: Option<Durable>,
     ) -> Result<Submitted, QueryError> {
         let accepted = Instant::now();
-        if self.shared.is_draining() {
+        // What runs by itself was passed on with all that its client wants of it, or came just before.
+        let by_itself = durable.as_ref().is_some_and(|it| it.kept.is_some());
+        if self.shared.is_draining() && !by_itself {
             return handover::pass_on(&self.shared, request).await;
         }
         let session = session(&request.session)?;
@@ -325,9 +327,7 @@ impl QueryService for Service {
             match finding::ask(&self.shared, query, None, &ask).await {
                 Ok(Found::Here) => {}
                 Ok(Found::Answer(Answer::Status(json))) => {
-                    return serde_json::from_slice(&json).map_err(|e| {
-                        QueryError::new(ErrorClass::Bug, format!("a peer's status: {e}"))
-                    });
+                    return peers::status(&json);
                 }
                 Ok(Found::Answer(_) | Found::Lost(_)) => return self.past_status(query).await,
                 Err(error) if error.class == ErrorClass::NotFound => {
