@@ -29,6 +29,9 @@ const SETTINGS: [(&str, &str); 2] = [
 /// | 10 ms | 1000 | 3.1 to 4.3 s | 861 to 874 MiB |
 /// | 30 ms | 1000 | 3.2 to 3.7 s | 857 to 890 MiB |
 /// | 100 ms | 1000 | 2.7 to 3.0 s | 947 to 970 MiB |
+///
+/// With 50 ms, in between, the demo with two executors measured 1.14 to 1.21 times the time of one process
+/// and 1.14 to 1.32 times its memory.
 pub(super) fn give_back_soon() {
     let missing: Vec<_> = SETTINGS
         .into_iter()

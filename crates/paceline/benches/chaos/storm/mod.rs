@@ -19,7 +19,7 @@
 //! is waited for by what shows it, and never by time.
 
 pub(crate) mod after;
-mod asking;
+pub(crate) mod asking;
 pub(crate) mod forecast;
 mod inserts;
 mod load;
@@ -29,7 +29,7 @@ mod round;
 mod scene;
 mod strike;
 mod tables;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 
