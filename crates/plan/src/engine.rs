@@ -19,6 +19,7 @@ use crate::exchange_read::{BoundSource, ExchangeSource};
 use crate::named_format::name_files;
 use crate::object_stores::ObjectStores;
 use crate::session::SessionSettings;
+use crate::spare::SpareStates;
 
 /// How many of the largest consumers an out-of-memory error names.
 const NAMED_CONSUMERS: usize = 5;
@@ -44,6 +45,7 @@ pub struct EngineOptions {
 pub struct Engine {
     runtime: Arc<RuntimeEnv>,
     base: Arc<SessionState>,
+    spare_states: Arc<SpareStates>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -90,6 +92,7 @@ impl Engine {
         Ok(Engine {
             runtime,
             base: Arc::new(base),
+            spare_states: Arc::default(),
         })
     }
 
@@ -139,6 +142,10 @@ impl Engine {
 
     pub(crate) fn runtime(&self) -> &Arc<RuntimeEnv> {
         &self.runtime
+    }
+
+    pub(crate) fn spare_states(&self) -> &Arc<SpareStates> {
+        &self.spare_states
     }
 
     pub(crate) fn base(&self) -> &SessionState {

@@ -44,6 +44,7 @@ mod restrict;
 mod scan;
 mod scan_order;
 mod session;
+mod spare;
 mod stage_converter;
 mod stage_plan;
 mod statement;

@@ -9,7 +9,6 @@ use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -30,6 +29,7 @@ use crate::joins::PartitionUnsafeJoins;
 use crate::new_table::name_taken;
 use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
+use crate::spare::Planning;
 use crate::statement::{Change, change, parse_one};
 use crate::unusable::UnusableTable;
 use crate::writing::{WriteInto, Writing, count_schema, writes};
@@ -177,8 +177,7 @@ impl Planner {
         settings: &SessionSettings,
         catalog: &Catalog,
     ) -> Result<Described> {
-        let runtime = self.engine.statement_runtime()?;
-        let state = self.state(settings, catalog, runtime, Shape::Single { slots: 1 })?;
+        let state = Planning::of(&self.engine, settings, catalog.list(), 1)?;
         let logical = logical_plan(&state, sql, vec![]).await?;
         let mut parameters: Vec<_> = logical.get_parameter_types()?.into_iter().collect();
         parameters.sort_by_key(|(name, _)| (name.len(), name.clone()));
@@ -200,8 +199,7 @@ impl Planner {
         slots: &[u32],
     ) -> Result<Planned> {
         let most = slots.iter().copied().max().unwrap_or(1) as usize;
-        let runtime = self.engine.statement_runtime()?;
-        let single = self.state(settings, catalog, runtime, Shape::Single { slots: most })?;
+        let single = Planning::of(&self.engine, settings, catalog.list(), most)?;
         let logical = logical_plan(&single, sql, parameters).await?;
         let data = self.data.as_ref();
         match logical {
@@ -338,7 +336,14 @@ impl Planner {
         }
         let partitions = slots.iter().map(|&s| s as usize).sum::<usize>().max(2);
         let runtime = Arc::clone(single.runtime_env());
-        let mut state = self.state(settings, catalog, runtime, Shape::Staged { partitions })?;
+        let mut state = planning_state(
+            &self.engine,
+            settings,
+            catalog.list(),
+            runtime,
+            Some(Shape::Staged { partitions }),
+        )?;
+        state.mark_start_execution();
         // Both plans of a statement see the same `now()`.
         let now = single.execution_props().query_execution_start_time;
         state.execution_props_mut().query_execution_start_time = now;
@@ -348,20 +353,6 @@ impl Planner {
         let schema = plan.schema();
         let graph = Arc::new(cut(plan, &state.task_ctx(), small)?);
         Ok(Staged { graph, schema })
-    }
-
-    fn state(
-        &self,
-        settings: &SessionSettings,
-        catalog: &Catalog,
-        runtime: Arc<RuntimeEnv>,
-        shape: Shape,
-    ) -> Result<SessionState> {
-        let list = catalog.list();
-        let mut state = planning_state(&self.engine, settings, list, runtime, Some(shape))?;
-        // From here on `now()` is a constant.
-        state.mark_start_execution();
-        Ok(state)
     }
 }
 

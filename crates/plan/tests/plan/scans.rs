@@ -1,7 +1,11 @@
-//! How much a stage is thought to read.
+//! What a stage reads, and how much that is thought to be.
 
-use paceline_plan::QueryPlan;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use paceline_model::ByteSize;
+use paceline_plan::{Planned, QueryPlan};
 
+use crate::support::{SLOTS, Session};
 use crate::tpch::tables;
 
 fn scanned(plan: &QueryPlan) -> u64 {
@@ -32,4 +36,38 @@ async fn only_columns_that_are_read_count() {
     let sql = "SELECT max(length(l_linestatus)) FROM lineitem WHERE l_comment LIKE '%furious%'";
     let both = scanned(&session.staged(sql).await);
     assert!(long <= both && both < all, "{long}, {both}, {all}");
+}
+
+/// What `SELECT count(*)` over `t` answers now, planned as one task.
+async fn counted(session: &Session) -> i64 {
+    let planned = session.plan_for("SELECT count(*) FROM t", ByteSize::mib(1), &SLOTS);
+    let Ok(Planned::Query(query)) = planned.await else {
+        panic!("a count is run by executors");
+    };
+    let ran = session.run(&query, 1).await.unwrap();
+    ran.batches[0]
+        .column(0)
+        .as_primitive::<Int64Type>()
+        .value(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_statement_sees_the_files_that_are_there_when_it_is_planned() {
+    let mut session = Session::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display().to_string();
+    let files = [1, 10, 100].map(|rows| (rows, format!("{root}/{rows}.csv")));
+    let write = |(rows, path): &(i64, String)| {
+        let lines = (0..*rows).map(|row| format!("{row}\n"));
+        std::fs::write(path, "id\n".to_string() + &lines.collect::<String>()).unwrap();
+    };
+    write(&files[0]);
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{root}/'");
+    session.change_here(&create).await;
+    assert_eq!(counted(&session).await, 1);
+    write(&files[1]);
+    assert_eq!(counted(&session).await, 11);
+    write(&files[2]);
+    std::fs::remove_file(&files[0].1).unwrap();
+    assert_eq!(counted(&session).await, 110);
 }
