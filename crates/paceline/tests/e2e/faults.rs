@@ -6,10 +6,9 @@ use std::io::{Seek, SeekFrom, Write};
 use paceline_frontend::QueryReport;
 use paceline_testkit::{FaultProxy, Role};
 
+use crate::answers::agrees;
 use crate::left::{kept_for, nothing_is_left};
-use crate::support::{
-    Running, SLOW, attempts, check, flags, joining, of_schedulers, reference, until,
-};
+use crate::support::{Running, SLOW, attempts, flags, joining, of_schedulers, until};
 
 /// Something is finished and something is not: there is an output to lose.
 fn midway(report: &QueryReport) -> bool {
@@ -23,7 +22,7 @@ async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
     running.cluster.kill(Role::Executor, 1).await.unwrap();
     let answer = answer.await.unwrap().unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert!(attempts > tasks, "nothing had to be done again: {report:?}");
 
@@ -31,7 +30,7 @@ async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
     running.cluster.restart(Role::Executor, 1).await.unwrap();
     running.cluster.ready().await.unwrap();
     let again = running.flight(1).await.run(SLOW).await.unwrap();
-    check(&reference().await, SLOW, &again).await.unwrap();
+    agrees(SLOW, &again).await.unwrap();
     nothing_is_left(&running).await;
 }
 
@@ -49,7 +48,7 @@ async fn an_executor_that_stands_still_is_given_up() {
     frozen.process().unwrap().freeze().unwrap();
     let answer = answer.await.unwrap().unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert!(attempts > tasks, "nothing had to be done again: {report:?}");
 
@@ -82,7 +81,7 @@ async fn a_cut_control_connection_costs_nothing() {
     proxy.cut_once();
     let answer = answer.await.unwrap().unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
     assert!(proxy.cut_connections() > 0, "no connection was cut");
     let (attempts, tasks) = attempts(&report);
     assert_eq!(attempts, tasks, "something was done twice: {report:?}");
@@ -121,7 +120,6 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
                 .iter()
                 .any(|path| size(path) > 100_000)
     };
-    let reference = reference().await;
     let lost = "paceline_exchange_outputs_lost_total";
     let mut rounds = 0;
     // What everybody has read by then may be damaged, and nobody notices: it is tried again.
@@ -139,7 +137,7 @@ async fn damaged_and_deleted_exchange_files_are_made_again() {
         }
         assert!(hit > 0, "there was no file to damage");
         let answer = answer.await.unwrap().unwrap();
-        check(&reference, EXCHANGING, &answer).await.unwrap();
+        agrees(EXCHANGING, &answer).await.unwrap();
     }
     let again = of_schedulers(&running, "paceline_task_reruns_total").await;
     assert!(again > 0.0, "nothing was made again");
@@ -170,7 +168,7 @@ async fn an_executor_that_drains_finishes_what_it_runs() {
     draining.process().unwrap().terminate().unwrap();
     let answer = answer.await.unwrap().unwrap();
     let report = running.http(0).query(report.query_id).await.unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert_eq!(attempts, tasks, "something was done twice: {report:?}");
     let http = running.http(0);
@@ -204,7 +202,6 @@ async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
     })
     .await;
     running.create_tpch().await;
-    let reference = reference().await;
     let scale = crate::support::tpch(0.1).scale();
     for query in paceline_testkit::tpch_queries() {
         if ![3, 9, 18, 21].contains(&query.number()) {
@@ -212,7 +209,7 @@ async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
         }
         let sql = query.sql(scale);
         let answer = running.flight(0).await.run(&sql).await.unwrap();
-        check(&reference, &sql, &answer).await.unwrap();
+        agrees(&sql, &answer).await.unwrap();
     }
     let mut spills = 0.0;
     for executor in running.cluster.executors() {

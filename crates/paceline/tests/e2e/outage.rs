@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use paceline::client::{Answer, ClientError, Http, SubmitRequest};
 use paceline_model::{QueryId, QueryState};
-use paceline_testkit::{FaultProxy, Reference, Traffic};
+use paceline_testkit::{FaultProxy, Traffic};
 use tokio::task::JoinHandle;
 
+use crate::answers::agrees;
 use crate::ministack::MiniStack;
-use crate::support::{Running, SLOW, check, flags, labelled, metric, reference, until};
+use crate::support::{Running, SLOW, flags, labelled, metric, until};
 
 /// Makes the outage longer: for how many seconds it lasts at least.
 const SECONDS: &str = "PACELINE_OUTAGE_SECONDS";
@@ -79,7 +80,7 @@ async fn submit(http: &Http, key: &str) -> Result<QueryId, ClientError> {
 }
 
 /// Waits for a submitted query's end, and compares its result.
-async fn finishes(running: &Running, scheduler: usize, query: QueryId, reference: &Reference) {
+async fn finishes(running: &Running, scheduler: usize, query: QueryId) {
     let http = running.http(scheduler);
     let report = until("the submitted query ends", || async {
         let report = http.query(query).await.unwrap();
@@ -99,7 +100,7 @@ async fn finishes(running: &Running, scheduler: usize, query: QueryId, reference
         schema: reader.schema(),
         batches: reader.map(Result::unwrap).collect(),
     };
-    check(reference, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
 }
 
 async fn readiness(running: &Running, scheduler: usize) -> (bool, String) {
@@ -144,7 +145,6 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
     let target = s3.endpoint().replace("http://", "");
     let store = FaultProxy::start(target).await.unwrap();
     let running = start(&store).await;
-    let reference = reference().await;
     let ids = [
         running.http(0).status().await.unwrap().scheduler,
         running.http(1).status().await.unwrap().scheduler,
@@ -163,7 +163,7 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
 
     for answer in waiting {
         let answer = answer.await.unwrap().unwrap();
-        check(&reference, SLOW, &answer).await.unwrap();
+        agrees(SLOW, &answer).await.unwrap();
     }
     for scheduler in SCHEDULERS {
         until("readiness says no", || async {
@@ -200,7 +200,7 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
         })
         .await;
     }
-    finishes(&running, 1, acknowledged, &reference).await;
+    finishes(&running, 1, acknowledged).await;
     let patient = patient.await.unwrap();
     let patient = match patient {
         Ok(query) => query,
@@ -212,10 +212,10 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
     };
     let again = submit(&running.http(0), "patient").await.unwrap();
     assert_eq!(again, patient, "the same name is the same query");
-    finishes(&running, 0, patient, &reference).await;
+    finishes(&running, 0, patient).await;
     let tried_again = submit(&running.http(1), "refused").await.unwrap();
-    finishes(&running, 1, tried_again, &reference).await;
-    it_stalls(&running, &store, &reference).await;
+    finishes(&running, 1, tried_again).await;
+    it_stalls(&running, &store).await;
     for scheduler in SCHEDULERS {
         let status = running.http(scheduler).status().await.unwrap();
         assert_eq!(status.scheduler, ids[scheduler], "it is somebody else now");
@@ -225,7 +225,7 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
 
 /// The store takes connections and requests, and does not answer. What was given up meanwhile reaches it
 /// all the same, when it does so again.
-async fn it_stalls(running: &Running, store: &FaultProxy, reference: &Reference) {
+async fn it_stalls(running: &Running, store: &FaultProxy) {
     let acknowledged = submit(&running.http(0), "before it stalls").await.unwrap();
     comes_midway(&running.http(0), acknowledged).await;
     let waiting = [midway(running, 0).await, midway(running, 1).await];
@@ -237,7 +237,7 @@ async fn it_stalls(running: &Running, store: &FaultProxy, reference: &Reference)
     store.set(Traffic::Stalls);
     for answer in waiting {
         let answer = answer.await.unwrap().unwrap();
-        check(reference, SLOW, &answer).await.unwrap();
+        agrees(SLOW, &answer).await.unwrap();
     }
     for scheduler in SCHEDULERS {
         until("its beats go unanswered", || async {
@@ -260,7 +260,7 @@ async fn it_stalls(running: &Running, store: &FaultProxy, reference: &Reference)
         })
         .await;
     }
-    finishes(running, 1, acknowledged, reference).await;
+    finishes(running, 1, acknowledged).await;
     let again = submit(&running.http(1), "before it stalls").await.unwrap();
     assert_eq!(again, acknowledged, "the same name is the same query");
 }

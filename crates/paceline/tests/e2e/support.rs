@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use paceline::client::{Answer, Flight, Http};
 use paceline_frontend::QueryReport;
-use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Scale, compare};
+use paceline_testkit::{Cluster, ClusterPlan, Dataset, Scale};
 
 use crate::left::kept_for;
 
@@ -224,22 +224,6 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: im
         assert!(Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// One DataFusion with TPC-H at scale 0.1.
-pub(crate) async fn reference() -> Reference {
-    Reference::with_tables(&tpch(0.1), 2).await.unwrap()
-}
-
-/// Compares an answer with that of one DataFusion process.
-pub(crate) async fn check(reference: &Reference, sql: &str, answer: &Answer) -> Result<(), String> {
-    let expected = reference.run(sql).await.unwrap();
-    compare(
-        (&expected.schema, &expected.batches),
-        (&answer.schema, &answer.batches),
-        &expected.order,
-    )
-    .map_err(|difference| difference.to_string())
 }
 
 /// All tasks of the join of [`SLOW`] run: what comes before is done, and what comes after has not

@@ -7,10 +7,10 @@ use paceline_frontend::QueryReport;
 use paceline_model::QueryId;
 use paceline_testkit::{Role, Traffic};
 
+use crate::answers::agrees;
 use crate::left::{is_journaled, kept_for, nothing_is_left};
 use crate::support::{
-    Running, SLOW, check, flags, joining, labelled, metric, of_executors, of_schedulers, reference,
-    until,
+    Running, SLOW, flags, joining, labelled, metric, of_executors, of_schedulers, until,
 };
 
 const ATTEMPTS: &str = "paceline_executor_attempts_total";
@@ -95,7 +95,7 @@ async fn the_owner_killed_midway_loses_nothing() {
 
     let answer = ask(&running, 1, &started).await.unwrap();
     let report = running.http(1).query(query).await.unwrap();
-    check(&reference().await, SLOW, &answer).await.unwrap();
+    agrees(SLOW, &answer).await.unwrap();
     assert_eq!(report.epoch.0, 1, "{report:?}");
     assert_ne!(report.owner, before.owner);
     let name = "paceline_task_attempts_total";
@@ -175,9 +175,8 @@ async fn who_waits_at_any_scheduler_gets_the_answer_of_the_same_query() {
         running.http(1).query(query).await.unwrap(),
         running.http(2).query(query).await.unwrap(),
     ];
-    let reference = reference().await;
     for answer in answers {
-        check(&reference, SLOW, &answer.unwrap()).await.unwrap();
+        agrees(SLOW, &answer.unwrap()).await.unwrap();
     }
     assert_eq!(reports[0].owner, reports[1].owner, "{reports:?}");
     let mut adopted = 0.0;
@@ -203,9 +202,8 @@ async fn what_no_journal_held_is_run_afresh_once() {
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
     let (one, other) = tokio::join!(ask(&running, 1, &started), ask(&running, 2, &started));
     let report = running.http(1).query(query).await.unwrap();
-    let reference = reference().await;
     for answer in [one, other] {
-        check(&reference, SLOW, &answer.unwrap()).await.unwrap();
+        agrees(SLOW, &answer.unwrap()).await.unwrap();
     }
     let owners = state(&running, "owners");
     assert_eq!(owners.len(), 1, "{owners:?}");
@@ -242,9 +240,8 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
     thawed.process().unwrap().thaw().unwrap();
     let late = waiting.await.unwrap().unwrap();
-    let reference = reference().await;
     for answer in [answer, late] {
-        check(&reference, SLOW, &answer).await.unwrap();
+        agrees(SLOW, &answer).await.unwrap();
     }
     let http = running.http(0);
     until("it goes on under another id", || async {
@@ -256,7 +253,7 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     assert!(refused_appends(&running).await >= 1.0);
     running.cluster.ready().await.unwrap();
     let again = running.flight(0).await.run(SLOW).await.unwrap();
-    check(&reference, SLOW, &again).await.unwrap();
+    agrees(SLOW, &again).await.unwrap();
     // So its former journal has a seal and nothing after that.
     nothing_is_left(&running).await;
 }
@@ -286,9 +283,8 @@ async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
     assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
     // Its journal tells it what happened, and it asks the new owner for its clients.
     let late = waiting.await.unwrap().unwrap();
-    let reference = reference().await;
     for answer in [answer, late] {
-        check(&reference, SLOW, &answer).await.unwrap();
+        agrees(SLOW, &answer).await.unwrap();
     }
     let inside = Http::new(&inside.http);
     until("it goes on under another id", || async {
@@ -300,7 +296,7 @@ async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
     doors.set(Traffic::Flows);
     running.cluster.ready().await.unwrap();
     let again = running.flight(0).await.run(SLOW).await.unwrap();
-    check(&reference, SLOW, &again).await.unwrap();
+    agrees(SLOW, &again).await.unwrap();
     nothing_is_left(&running).await;
 }
 

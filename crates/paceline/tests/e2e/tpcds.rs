@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use datafusion::prelude::ParquetReadOptions;
 use paceline_testkit::Reference;
 
+use crate::answers::check;
 use crate::python::{Outcome, run_script};
-use crate::support::{Running, check};
+use crate::support::Running;
 
 /// A directory with tables and queries, made now unless it was made before.
 fn directory() -> Option<PathBuf> {

@@ -1,11 +1,11 @@
 use paceline_testkit::tpch_queries;
 
-use crate::support::{Running, check, reference, tpch};
+use crate::answers::agrees;
+use crate::support::{Running, tpch};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_scheduler_answers_all_22_queries_as_one_process_does() {
     let running = Running::with_tpch().await;
-    let reference = reference().await;
     let scale = tpch(0.1).scale();
     let mut wrong = Vec::new();
     let mut tasks = 0;
@@ -16,7 +16,7 @@ async fn every_scheduler_answers_all_22_queries_as_one_process_does() {
             let started = flight.start(&sql).await.unwrap();
             let id = started.query.unwrap();
             let outcome = match flight.finish(started).await {
-                Ok(answer) => check(&reference, &sql, &answer).await,
+                Ok(answer) => agrees(&sql, &answer).await,
                 Err(error) => Err(error.to_string()),
             };
             if let Err(problem) = outcome {

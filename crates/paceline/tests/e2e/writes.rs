@@ -13,8 +13,9 @@ use paceline_model::{QueryId, QueryState};
 use paceline_testkit::{Process, Reference, Role};
 use serde_json::Value;
 
+use crate::answers::{check, reference};
 use crate::left::{nothing_is_left, nothing_is_left_but};
-use crate::support::{Running, check, flags, reference, until};
+use crate::support::{Running, flags, until};
 
 /// Enough rows for every executor, from a join.
 const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
