@@ -2,7 +2,7 @@
 
 use paceline_model::QueryState;
 
-use crate::support::{Running, SLOW, flags, until};
+use crate::support::{Running, SLOW, flags, midway, until};
 
 async fn everything_is_free(running: &Running) {
     let http = running.http(0);
@@ -27,9 +27,7 @@ async fn a_cancelled_query_leaves_nothing_behind() {
     })
     .await;
     running.create_tpch().await;
-    let something_runs =
-        |report: &paceline_frontend::QueryReport| report.stages.iter().any(|stage| stage.done > 0);
-    let (answer, report) = running.start_until(SLOW, something_runs).await;
+    let (answer, report) = running.start_until(SLOW, midway).await;
     let http = running.http(0);
     until("something is there to be freed", || async {
         let status = http.status().await.unwrap();
@@ -101,7 +99,7 @@ async fn without_executors_a_query_waits_and_then_says_so() {
 async fn a_query_has_a_deadline_if_one_is_set() {
     let running = Running::start_with(|plan| {
         plan.scheduler_flags
-            .extend(flags(&["--scheduler-query-timeout", "500ms"]));
+            .extend(flags(&["--scheduler-query-timeout", "200ms"]));
     })
     .await;
     running.create_tpch().await;

@@ -8,12 +8,7 @@ use paceline_testkit::{FaultProxy, Role};
 
 use crate::answers::agrees;
 use crate::left::{kept_for, nothing_is_left};
-use crate::support::{Running, SLOW, attempts, flags, joining, of_schedulers, until};
-
-/// Something is finished and something is not: there is an output to lose.
-fn midway(report: &QueryReport) -> bool {
-    report.stages.iter().any(|stage| stage.done > 0)
-}
+use crate::support::{Running, SLOW, attempts, flags, joining, midway, of_schedulers, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {

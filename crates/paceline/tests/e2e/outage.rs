@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::answers::agrees;
 use crate::ministack::MiniStack;
-use crate::support::{Running, SLOW, flags, labelled, metric, until};
+use crate::support::{self, Running, SLOW, flags, labelled, metric, until};
 
 /// Makes the outage longer: for how many seconds it lasts at least.
 const SECONDS: &str = "PACELINE_OUTAGE_SECONDS";
@@ -64,8 +64,7 @@ async fn comes_midway(http: &Http, query: QueryId) {
     until("it runs", || async {
         let report = http.query(query).await.unwrap();
         assert!(!report.state.is_final(), "it ended too soon: {report:?}");
-        let stages = &report.stages;
-        stages.iter().any(|stage| stage.done > 0).then_some(())
+        support::midway(&report).then_some(())
     })
     .await;
 }

@@ -11,8 +11,8 @@ use crate::left::nothing_is_left_but;
 use crate::storm::asking::{Asking, Question};
 use crate::storm::forecast::Way;
 use crate::storm::world::Addresses;
-use crate::support::{Running, SLOW};
-use crate::takeover::{ask, begin, midway};
+use crate::support::{Running, SLOW, midway};
+use crate::takeover::{ask, begin};
 
 const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey order by 1";
 

@@ -10,16 +10,11 @@ use paceline_testkit::{Role, Traffic};
 use crate::answers::agrees;
 use crate::left::{is_journaled, kept_for, nothing_is_left};
 use crate::support::{
-    Running, SLOW, flags, joining, labelled, metric, of_executors, of_schedulers, until,
+    Running, SLOW, flags, joining, labelled, metric, midway, of_executors, of_schedulers, until,
 };
 
 const ATTEMPTS: &str = "paceline_executor_attempts_total";
 const PLANNED: &str = "paceline_query_planning_seconds_count";
-
-/// Something is finished and something is not, and the query is so old that it is in the journal.
-pub(crate) fn midway(report: &QueryReport) -> bool {
-    report.elapsed_seconds > 0.5 && report.stages.iter().any(|stage| stage.done > 0)
-}
 
 /// Starts a statement at a scheduler and waits until it has come so far.
 pub(crate) async fn begin(
@@ -159,6 +154,7 @@ async fn who_waits_at_any_scheduler_gets_the_answer_of_the_same_query() {
     .await;
     running.create_tpch().await;
     let (started, query) = begin(&running, 0, midway).await;
+    is_journaled(&running, 0, query).await;
     // One waits through another scheduler already when the owner dies.
     let waiting = tokio::spawn({
         let mut flight = running.flight(2).await;
@@ -219,6 +215,7 @@ async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
     let mut running = Running::with_tpch_kept_for("10s").await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
+    is_journaled(&running, 0, query).await;
     assert_eq!(refused_appends(&running).await, 0.0);
     let waiting = tokio::spawn({
         let mut flight = running.flight(0).await;
@@ -271,6 +268,7 @@ async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
     running.create_tpch().await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
+    is_journaled(&running, 0, query).await;
     let cut_off = &running.cluster.schedulers()[0];
     let inside = cut_off.past_doors();
     let mut beside_it = Flight::connect(&inside.flight).await.unwrap();
@@ -400,7 +398,8 @@ async fn short_queries_leave_no_trace_in_the_store() {
 async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
     let mut running = Running::with_tpch().await;
     let dead = running.http(0).status().await.unwrap().scheduler;
-    let (started, _) = begin(&running, 0, midway).await;
+    let (started, query) = begin(&running, 0, midway).await;
+    is_journaled(&running, 0, query).await;
     assert!(!live_segments(&running).is_empty());
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
     ask(&running, 1, &started).await.unwrap();
