@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::storm;
 use crate::storm::forecast::{Target, Way};
 use crate::storm::recovery::{Loss, Recovery, too_slow};
+use crate::turn::Turn;
 
 /// At each of its eight steps an owner is killed or frozen; see docs/faults.md.
 const SEED: u64 = 8032;
 
 /// Plays the first rounds of a seed.
 async fn plays(seed: u64, rounds: usize) {
+    let _turn = Turn::take().await;
     let say = |line: String| println!("{line}");
     let mut summary = storm::Summary::default();
     let drawn = storm::draw(seed, rounds);

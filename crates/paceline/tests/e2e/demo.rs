@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::support::{PROGRAM, until};
+use crate::turn::Turn;
 
 fn demo(temporary: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -51,6 +52,7 @@ async fn nothing_is_left(temporary: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_22_agree_and_nothing_is_left() {
+    let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path())
         .args(["--runs", "1"])
@@ -69,6 +71,7 @@ async fn all_22_agree_and_nothing_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_22_agree_while_processes_are_killed() {
+    let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path())
         .args(["--chaos", "--seed", "7"])
@@ -110,6 +113,7 @@ async fn ctrl_c_ends_chaos_as_well() {
 
 /// Interrupts a demo once it says a line with that word.
 async fn interrupted(arguments: &[&str], word: &str) {
+    let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
     let mut child = demo(temporary.path()).args(arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -13,11 +13,14 @@ use paceline_store::{
 use paceline_testkit::ClusterPlan;
 use prometheus::Registry;
 
+use crate::metrics::Metrics;
 use crate::storm::after::owned;
 use crate::support::{Running, flags, until};
 
 /// Within which what nobody needs any more goes: beyond the longest time that anything is kept.
 const LIMIT: Duration = Duration::from_secs(60);
+
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The seal of a drained journal stays, and a second one where it was put in the place of a segment
 /// that had just gone.
@@ -45,13 +48,15 @@ pub(crate) fn kept_for(plan: &mut ClusterPlan, ttl: &str) {
     plan.executor_flags.extend(flags(&orphans));
 }
 
-/// Waits until nothing is left of queries that have ended, in any process or in the state.
+/// Waits until nothing is left of queries that have ended, in any process or in the state. It is the last
+/// thing that a test does: it gives its turn away.
 pub(crate) async fn nothing_is_left(running: &Running) {
     nothing_is_left_but(running, &[]).await;
 }
 
 /// The same, but for the results of these queries, which are kept.
 pub(crate) async fn nothing_is_left_but(running: &Running, results: &[QueryId]) {
+    running.turn.end();
     let state = State::of(running);
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -66,7 +71,7 @@ pub(crate) async fn nothing_is_left_but(running: &Running, results: &[QueryId]) 
             return;
         }
         assert!(Instant::now() < deadline, "left after {LIMIT:?}: {left:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -96,8 +101,9 @@ async fn on_executors(running: &Running) -> Vec<String> {
             down.push(running.directory.path().join(own));
             continue;
         }
+        let metrics = Metrics::of(&node.past_doors().metrics).await;
         for name in HELD {
-            let value = Running::metric(&node.past_doors().metrics, name).await;
+            let value = metrics.sum(name);
             if value > 0.0 {
                 left.push(format!("{name} of {} is {value}", node.name()));
             }

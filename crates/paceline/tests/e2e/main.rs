@@ -21,6 +21,7 @@ mod http;
 mod left;
 mod lying_servers;
 mod lying_store;
+mod metrics;
 #[path = "../../../store/tests/behaviour/ministack.rs"]
 mod ministack;
 mod outage;
@@ -35,4 +36,5 @@ mod tables;
 mod takeover;
 mod tpcds;
 mod tpch;
+mod turn;
 mod writes;

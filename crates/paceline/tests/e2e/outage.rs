@@ -177,28 +177,8 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
             if class == "unavailable" && message.contains("s3://paceline/state")),
         "{refused:?}"
     );
-    let least = std::env::var(SECONDS).ok().and_then(|s| s.parse().ok());
-    let least = Duration::from_secs(least.unwrap_or(0));
-    loop {
-        let mut missed = f64::MAX;
-        for scheduler in SCHEDULERS {
-            missed = missed.min(failed_beats(&running, scheduler).await);
-        }
-        if missed >= FAILED_BEATS && away.elapsed() >= least {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(store.cut_connections() > 0, "nothing was cut");
-    nobody_took_over(&running).await;
-
-    store.set(Traffic::Flows);
-    for scheduler in SCHEDULERS {
-        until("readiness says yes", || async {
-            readiness(&running, scheduler).await.0.then_some(())
-        })
-        .await;
-    }
+    let staying_away = it_stays_away(&running, &store, away);
+    running.turn.aside(staying_away).await;
     finishes(&running, 1, acknowledged).await;
     let patient = patient.await.unwrap();
     let patient = match patient {
@@ -222,6 +202,37 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
     nobody_took_over(&running).await;
 }
 
+/// Waits until both schedulers have tried in vain for long to show that they live, and lets the store
+/// come back.
+async fn it_stays_away(running: &Running, store: &FaultProxy, since: Instant) {
+    let least = std::env::var(SECONDS).ok().and_then(|s| s.parse().ok());
+    let least = Duration::from_secs(least.unwrap_or(0));
+    loop {
+        let mut missed = f64::MAX;
+        for scheduler in SCHEDULERS {
+            missed = missed.min(failed_beats(running, scheduler).await);
+        }
+        if missed >= FAILED_BEATS && since.elapsed() >= least {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(store.cut_connections() > 0, "nothing was cut");
+    nobody_took_over(running).await;
+    comes_back(running, store).await;
+}
+
+/// The store answers again, and both schedulers notice.
+async fn comes_back(running: &Running, store: &FaultProxy) {
+    store.set(Traffic::Flows);
+    for scheduler in SCHEDULERS {
+        until("readiness says yes", || async {
+            readiness(running, scheduler).await.0.then_some(())
+        })
+        .await;
+    }
+}
+
 /// The store takes connections and requests, and does not answer. What was given up meanwhile reaches it
 /// all the same, when it does so again.
 async fn it_stalls(running: &Running, store: &FaultProxy) {
@@ -238,6 +249,17 @@ async fn it_stalls(running: &Running, store: &FaultProxy) {
         let answer = answer.await.unwrap().unwrap();
         agrees(SLOW, &answer).await.unwrap();
     }
+    let not_answering = it_does_not_answer(running, store, &before);
+    running.turn.aside(not_answering).await;
+    assert!(store.held_back() > held_back, "nothing was held back");
+    finishes(running, 1, acknowledged).await;
+    let again = submit(&running.http(1), "before it stalls").await.unwrap();
+    assert_eq!(again, acknowledged, "the same name is the same query");
+}
+
+/// Waits until enough beats of both schedulers got no answer beside those of `before`, and lets the store
+/// answer again.
+async fn it_does_not_answer(running: &Running, store: &FaultProxy, before: &[f64]) {
     for scheduler in SCHEDULERS {
         until("its beats go unanswered", || async {
             let failed = failed_beats(running, scheduler).await;
@@ -250,16 +272,6 @@ async fn it_stalls(running: &Running, store: &FaultProxy) {
         })
         .await;
     }
-    assert!(store.held_back() > held_back, "nothing was held back");
     nobody_took_over(running).await;
-    store.set(Traffic::Flows);
-    for scheduler in SCHEDULERS {
-        until("readiness says yes", || async {
-            readiness(running, scheduler).await.0.then_some(())
-        })
-        .await;
-    }
-    finishes(running, 1, acknowledged).await;
-    let again = submit(&running.http(1), "before it stalls").await.unwrap();
-    assert_eq!(again, acknowledged, "the same name is the same query");
+    comes_back(running, store).await;
 }

@@ -10,12 +10,21 @@ use paceline_frontend::QueryReport;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Scale};
 
 use crate::left::kept_for;
+pub(crate) use crate::metrics::{labelled, metric, of_executors, of_schedulers};
+use crate::turn::Turn;
 
 /// The executable under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_paceline");
 
 /// How long anything may take that is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The same for what does not come soon: looking takes the time of those that are looked at.
+const LATE_LOOK: Duration = Duration::from_millis(25);
+const SOON: Duration = Duration::from_secs(1);
 
 /// TPC-H in the target directory.
 pub(crate) fn tpch(scale: f64) -> Dataset {
@@ -24,10 +33,11 @@ pub(crate) fn tpch(scale: f64) -> Dataset {
     Dataset::find_or_generate(parent, scale, 2, &|_| ControlFlow::Continue(())).unwrap()
 }
 
-/// A cluster in a directory of its own; both go with this value.
+/// A cluster in a directory of its own, and the turn of its test; all go with this value.
 pub(crate) struct Running {
     pub(crate) cluster: Cluster,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) turn: Turn,
 }
 
 impl Running {
@@ -37,6 +47,7 @@ impl Running {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut ClusterPlan)) -> Running {
+        let turn = Turn::take().await;
         let directory = tempfile::tempdir().unwrap();
         let mut plan = ClusterPlan::new(PROGRAM, directory.path());
         plan.scheduler_flags = flags(&["--scheduler-small-plan-bytes", "0"]);
@@ -45,7 +56,11 @@ impl Running {
         let cluster = Cluster::start(plan)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
-        Running { cluster, directory }
+        Running {
+            cluster,
+            directory,
+            turn,
+        }
     }
 
     /// The same with TPC-H at scale 0.1.
@@ -150,64 +165,10 @@ impl Running {
         files.retain(|path| !outside(path));
         files
     }
-
-    /// The sum of a metric over its labels, at `host:port`.
-    pub(crate) async fn metric(address: &str, name: &str) -> f64 {
-        let text = text_of(&format!("http://{address}/metrics")).await;
-        text.lines()
-            .filter(|line| {
-                line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{"))
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    }
-
-    /// The sum of those values of a metric at `host:port` whose labels contain `label`.
-    pub(crate) async fn labelled(address: &str, name: &str, label: &str) -> f64 {
-        let text = text_of(&format!("http://{address}/metrics")).await;
-        text.lines()
-            .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    }
-}
-
-/// The sum of an executor's metric over all that are up.
-pub(crate) async fn of_executors(running: &Running, name: &str) -> f64 {
-    let mut sum = 0.0;
-    for node in running.cluster.executors() {
-        if node.is_up() {
-            sum += Running::metric(&node.past_doors().metrics, name).await;
-        }
-    }
-    sum
-}
-
-/// The sum of a scheduler's metric over all that are up.
-pub(crate) async fn of_schedulers(running: &Running, name: &str) -> f64 {
-    let mut sum = 0.0;
-    for (scheduler, node) in running.cluster.schedulers().iter().enumerate() {
-        if node.is_up() {
-            sum += metric(running, scheduler, name).await;
-        }
-    }
-    sum
 }
 
 pub(crate) async fn text_of(url: &str) -> String {
     reqwest::get(url).await.unwrap().text().await.unwrap()
-}
-
-/// The sum of a scheduler's metric over its labels.
-pub(crate) async fn metric(running: &Running, scheduler: usize, name: &str) -> f64 {
-    let address = running.cluster.schedulers()[scheduler].past_doors().metrics;
-    Running::metric(&address, name).await
-}
-
-/// The sum of those values of a scheduler's metric whose labels contain `label`.
-pub(crate) async fn labelled(running: &Running, scheduler: usize, name: &str, label: &str) -> f64 {
-    let address = running.cluster.schedulers()[scheduler].past_doors().metrics;
-    Running::labelled(&address, name, label).await
 }
 
 pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
@@ -216,13 +177,14 @@ pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
 
 /// Waits for something that another process does, and fails when it takes too long.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    let deadline = Instant::now() + DEADLINE;
+    let begun = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited too long until {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let waited = begun.elapsed();
+        assert!(waited < DEADLINE, "waited too long until {what}");
+        tokio::time::sleep(if waited < SOON { LOOK } else { LATE_LOOK }).await;
     }
 }
 

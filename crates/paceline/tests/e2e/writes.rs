@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::answers::{check, reference};
 use crate::left::{nothing_is_left, nothing_is_left_but};
-use crate::support::{Running, flags, until};
+use crate::support::{Running, flags, labelled, until};
 
 /// Enough rows for every executor, from a join.
 const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
@@ -132,14 +132,13 @@ impl Held {
 }
 
 async fn creates_in_doubt(running: &Running, scheduler: usize) -> f64 {
-    let address = &running.cluster.schedulers()[scheduler].announced().metrics;
-    let text = crate::support::text_of(&format!("http://{address}/metrics")).await;
-    text.lines()
-        .filter(|line| {
-            line.starts_with("paceline_store_creates_total{") && line.contains("unknown")
-        })
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    labelled(
+        running,
+        scheduler,
+        "paceline_store_creates_total",
+        "unknown",
+    )
+    .await
 }
 
 /// Waits until a create of that scheduler is held up for the first time, or again.
