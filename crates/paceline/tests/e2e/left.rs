@@ -35,6 +35,19 @@ const HELD: [&str; 5] = [
     "paceline_exchange_disk_bytes",
 ];
 
+/// Where the schedulers of a plan keep their state.
+pub(crate) fn location(plan: &ClusterPlan) -> StateLocation {
+    let beside = || plan.directory.join("state").display().to_string();
+    let state = plan.state.clone().unwrap_or_else(beside);
+    let mut flags = plan.scheduler_flags.iter();
+    let options = flags.find(|flag| *flag == "--state-options");
+    let options = options.and_then(|_| flags.next()).into_iter();
+    let pairs = options.flat_map(|options| options.split(','));
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.map(|(name, value)| (name.to_string(), value.to_string()));
+    StateLocation::parse(&state, &pairs.collect(), []).unwrap()
+}
+
 /// Has results go so soon after they were read, and what nobody read or owns not long after that.
 pub(crate) fn kept_for(plan: &mut ClusterPlan, ttl: &str) {
     let short = [
@@ -145,11 +158,8 @@ struct State {
 impl State {
     fn of(running: &Running) -> State {
         let registry = Registry::new();
-        let state = running.directory.path().join("state");
-        let state = state.display().to_string();
-        let location = StateLocation::parse(&state, &Default::default(), []).unwrap();
         let metrics = StoreMetrics::register(&registry).unwrap();
-        let store = StateStore::open(&location, Limits::default(), metrics).unwrap();
+        let store = StateStore::open(&running.state, Limits::default(), metrics).unwrap();
         let metrics = JournalMetrics::register(&registry).unwrap();
         State {
             journals: Journals::new(store.clone(), metrics.clone()),
@@ -211,6 +221,8 @@ impl State {
     }
 }
 
+/// How many segments of a journal there are in a directory. No test ends the journal of a scheduler whose
+/// state lies elsewhere.
 fn segments(running: &Running, journal: &SchedulerId) -> usize {
     let folder = running.directory.path().join("state/journal");
     let entries = std::fs::read_dir(folder.join(journal.as_str()));

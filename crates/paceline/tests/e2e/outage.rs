@@ -9,6 +9,7 @@ use paceline_testkit::{FaultProxy, Traffic};
 use tokio::task::JoinHandle;
 
 use crate::answers::agrees;
+use crate::left::{kept_for, nothing_is_left_but};
 use crate::ministack::MiniStack;
 use crate::support::{self, Running, SLOW, flags, labelled, metric, until};
 
@@ -33,6 +34,7 @@ async fn start(store: &FaultProxy) -> Running {
     );
     let running = Running::start_with(|plan| {
         plan.state = Some("s3://paceline/state".to_string());
+        kept_for(plan, "2s");
         plan.scheduler_flags.extend(flags(&[
             "--state-options",
             &options,
@@ -194,12 +196,14 @@ async fn the_object_store_is_away_for_many_beats_and_nothing_is_lost() {
     finishes(&running, 0, patient).await;
     let tried_again = submit(&running.http(1), "refused").await.unwrap();
     finishes(&running, 1, tried_again).await;
-    it_stalls(&running, &store).await;
+    let at_the_stall = it_stalls(&running, &store).await;
     for scheduler in SCHEDULERS {
         let status = running.http(scheduler).status().await.unwrap();
         assert_eq!(status.scheduler, ids[scheduler], "it is somebody else now");
     }
     nobody_took_over(&running).await;
+    let submitted = [acknowledged, patient, tried_again, at_the_stall];
+    nothing_is_left_but(&running, &submitted).await;
 }
 
 /// Waits until both schedulers have tried in vain for long to show that they live, and lets the store
@@ -234,8 +238,8 @@ async fn comes_back(running: &Running, store: &FaultProxy) {
 }
 
 /// The store takes connections and requests, and does not answer. What was given up meanwhile reaches it
-/// all the same, when it does so again.
-async fn it_stalls(running: &Running, store: &FaultProxy) {
+/// all the same, when it does so again. Returns a query that was submitted before.
+async fn it_stalls(running: &Running, store: &FaultProxy) -> QueryId {
     let acknowledged = submit(&running.http(0), "before it stalls").await.unwrap();
     comes_midway(&running.http(0), acknowledged).await;
     let waiting = [midway(running, 0).await, midway(running, 1).await];
@@ -255,6 +259,7 @@ async fn it_stalls(running: &Running, store: &FaultProxy) {
     finishes(running, 1, acknowledged).await;
     let again = submit(&running.http(1), "before it stalls").await.unwrap();
     assert_eq!(again, acknowledged, "the same name is the same query");
+    acknowledged
 }
 
 /// Waits until enough beats of both schedulers got no answer beside those of `before`, and lets the store

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use paceline::client::{Answer, Flight, Http};
 use paceline_frontend::QueryReport;
+use paceline_store::StateLocation;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Scale};
 
-use crate::left::kept_for;
+use crate::left::{self, kept_for};
 pub(crate) use crate::metrics::{labelled, metric, of_executors, of_schedulers};
 use crate::turn::Turn;
 
@@ -38,6 +39,8 @@ pub(crate) struct Running {
     pub(crate) cluster: Cluster,
     pub(crate) directory: tempfile::TempDir,
     pub(crate) turn: Turn,
+    /// Where its schedulers keep their state.
+    pub(crate) state: StateLocation,
 }
 
 impl Running {
@@ -53,6 +56,7 @@ impl Running {
         plan.scheduler_flags = flags(&["--scheduler-small-plan-bytes", "0"]);
         plan.executor_flags = flags(&["--executor-memory-limit", "2GiB"]);
         change(&mut plan);
+        let state = left::location(&plan);
         let cluster = Cluster::start(plan)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
@@ -60,6 +64,7 @@ impl Running {
             cluster,
             directory,
             turn,
+            state,
         }
     }
 
