@@ -194,6 +194,7 @@ async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
             "--executor-read-budget",
             "1MiB",
         ]));
+        kept_for(plan, "2s");
     })
     .await;
     running.create_tpch().await;
@@ -212,4 +213,5 @@ async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
         spills += Running::metric(address, "paceline_exchange_spills_total").await;
     }
     assert!(spills > 0.0, "the budget was never felt");
+    nothing_is_left(&running).await;
 }

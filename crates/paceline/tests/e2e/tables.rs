@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::left::{kept_for, nothing_is_left};
 use crate::ministack::MiniStack;
 use crate::support::{Running, tpch};
 
@@ -44,7 +45,7 @@ async fn what_one_scheduler_changes_the_other_knows_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_with_a_name_is_made_once_wherever_it_is_sent() {
-    let running = Running::start().await;
+    let running = Running::start_with(|plan| kept_for(plan, "2s")).await;
     let send = async |scheduler, key, sql: &str| {
         let sent = running.post_named(scheduler, key, sql.to_string()).await;
         sent.unwrap()
@@ -70,6 +71,7 @@ async fn a_change_with_a_name_is_made_once_wherever_it_is_sent() {
     running.flight(0).await.run(later).await.unwrap();
     assert!(send(1, "drop", drop).await.0.is_success());
     assert_eq!(count(&running, 1, "nothing").await, Ok(1));
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -305,7 +305,7 @@ async fn refused_appends(running: &Running) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
-    let mut running = Running::start().await;
+    let mut running = Running::start_with(|plan| kept_for(plan, "2s")).await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
     frozen.process().unwrap().freeze().unwrap();
@@ -345,6 +345,7 @@ async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
         .unwrap();
     let gone = flight.run("select n from meanwhile").await.unwrap_err();
     assert!(gone.to_string().contains("meanwhile"), "{gone}");
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -396,7 +397,7 @@ async fn short_queries_leave_no_trace_in_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
-    let mut running = Running::with_tpch().await;
+    let mut running = Running::with_tpch_kept_for("2s").await;
     let dead = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
     is_journaled(&running, 0, query).await;
@@ -417,11 +418,12 @@ async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
         (members.len() == 1).then_some(())
     })
     .await;
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
-    let mut running = Running::with_tpch().await;
+    let mut running = Running::with_tpch_kept_for("5s").await;
     let post = |running: &Running, scheduler: usize, sql: &str| {
         running.post_named(scheduler, "the one and only", sql.to_string())
     };
@@ -444,4 +446,5 @@ async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     assert!(status.is_success() && again == text, "{again}");
     let (status, text) = post(&running, 1, "select 1").await.unwrap();
     assert!(status.is_client_error(), "{status} {text}");
+    nothing_is_left(&running).await;
 }

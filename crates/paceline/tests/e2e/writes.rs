@@ -14,7 +14,7 @@ use paceline_testkit::{Process, Reference, Role};
 use serde_json::Value;
 
 use crate::answers::{check, reference};
-use crate::left::{nothing_is_left, nothing_is_left_but};
+use crate::left::{kept_for, nothing_is_left, nothing_is_left_but};
 use crate::support::{Running, flags, labelled, until};
 
 /// Enough rows for every executor, from a join.
@@ -409,6 +409,7 @@ async fn a_write_with_a_name_takes_effect_once_wherever_it_is_sent() {
         .collect();
     assert_eq!(queries.len(), 1, "{queries:?}");
     took_effect_once(&running, &reference, queries[0].parse().unwrap()).await;
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -434,6 +435,7 @@ async fn a_write_that_fails_leaves_nothing() {
         check(&reference, READ, &answer).await.unwrap();
     }
     nothing_else_is_stored(&running).await;
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -465,6 +467,7 @@ async fn a_table_that_is_replaced_meanwhile_gets_nothing() {
     assert_eq!(entries[0]["kind"], "abandon");
     let answer = flight.run("select * from written").await.unwrap();
     assert_eq!(answer.rows(), 0);
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -472,6 +475,7 @@ async fn files_that_nobody_needs_are_swept_up() {
     let running = Running::start_with(|plan| {
         let flags = flags(&["--scheduler-dropped-ttl", "1s"]);
         plan.scheduler_flags.extend(flags);
+        kept_for(plan, "2s");
     })
     .await;
     let mut flight = running.flight(0).await;
@@ -504,14 +508,15 @@ async fn files_that_nobody_needs_are_swept_up() {
         .await
         .unwrap();
     assert_eq!(answer.rows(), 1);
+    nothing_is_left(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_are_read_back() {
-    let running = Running::with_tpch().await;
+    let running = Running::with_tpch_kept_for("2s").await;
     let reference = reference().await;
-    let out = running.directory.path().join("out");
-    std::fs::create_dir_all(&out).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path();
     let mut flight = running.flight(0).await;
     let rows = reference.run(COPIED).await.unwrap();
     let rows: u64 = rows
@@ -595,4 +600,5 @@ async fn copies_are_read_back() {
         (!single.exists()).then_some(())
     })
     .await;
+    nothing_is_left(&running).await;
 }
