@@ -11,6 +11,9 @@ use super::{Announced, ClusterError, ClusterPlan, Doors, Process, ProcessError, 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// Between two questions whether a cluster is ready.
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
 /// How often a process is started again on its former ports. A connection of somebody else's may have
 /// one of them for a moment.
 const STARTS: usize = 5;
@@ -26,6 +29,16 @@ pub struct Node {
 }
 
 impl Node {
+    fn of(role: Role, index: usize, process: Process, doors: Option<Doors>) -> Node {
+        Node {
+            role,
+            index,
+            announced: process.announced().clone(),
+            process: Some(process),
+            doors,
+        }
+    }
+
     /// Where it listens, or listened.
     pub fn announced(&self) -> &Announced {
         &self.announced
@@ -93,14 +106,26 @@ impl Cluster {
             schedulers: Vec::new(),
             executors: Vec::new(),
         };
+        // One after the other: each finds the beacons of those before it.
         for _ in 0..cluster.plan.schedulers {
             cluster.add(Role::Scheduler).await?;
         }
-        for _ in 0..cluster.plan.executors {
-            cluster.add(Role::Executor).await?;
-        }
+        cluster.add_executors().await?;
         cluster.ready().await?;
         Ok(cluster)
+    }
+
+    /// Starts the executors of the plan, all at once.
+    async fn add_executors(&mut self) -> Result<(), ClusterError> {
+        let cluster = &*self;
+        let launches =
+            (0..cluster.plan.executors).map(|index| cluster.launch(Role::Executor, index, None));
+        let launched = futures::future::try_join_all(launches).await?;
+        for (index, (process, doors)) in launched.into_iter().enumerate() {
+            let node = Node::of(Role::Executor, index, process, doors);
+            self.executors.push(node);
+        }
+        Ok(())
     }
 
     /// Starts one more process and says which one it is.
@@ -110,13 +135,7 @@ impl Cluster {
     pub async fn add(&mut self, role: Role) -> Result<usize, ClusterError> {
         let index = self.nodes(role).len();
         let (process, doors) = self.launch(role, index, None).await?;
-        let node = Node {
-            role,
-            index,
-            announced: process.announced().clone(),
-            process: Some(process),
-            doors,
-        };
+        let node = Node::of(role, index, process, doors);
         self.nodes_mut(role).push(node);
         Ok(index)
     }
@@ -251,7 +270,7 @@ impl Cluster {
                     reason = "nothing but a question over HTTP tells when another process is ready"
                 )]
                 sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_millis(200));
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
         Ok(())
