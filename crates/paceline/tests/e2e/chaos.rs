@@ -1,4 +1,4 @@
-//! A few seeds of [`storm`](crate::storm). For more: `cargo bench -p paceline --bench chaos`.
+//! A few seeds of [`storm`](crate::storm). For more: `cargo bench -p paceline --bench cluster -- chaos`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn plays(seed: u64, rounds: usize) {
     let drawn = storm::draw(seed, rounds);
     let played = storm::run(seed, &drawn, false, &mut summary, &say).await;
     played.unwrap_or_else(|problem| {
-        panic!("{problem}\nagain: cargo bench -p paceline --bench chaos -- --seed {seed}")
+        panic!("{problem}\nagain: cargo bench -p paceline --bench cluster -- chaos --seed {seed}")
     });
     // How fast it was says nothing on a machine that has other things to do; the bench judges it.
     println!("seed {seed}: {summary}; {:?}", summary.too_slow());

@@ -28,7 +28,7 @@ mod outage;
 mod python;
 mod rolling;
 mod servers;
-#[path = "../../benches/chaos/storm/mod.rs"]
+#[path = "../../benches/cluster/storm/mod.rs"]
 mod storm;
 mod submissions;
 mod support;

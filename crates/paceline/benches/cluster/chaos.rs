@@ -1,0 +1,58 @@
+//! Faults for as long as one likes; see [`storm`](crate::storm).
+//!
+//! Each seed is a cluster of its own and some rounds. Seeds go up from the one that is given, or from
+//! any other, until the time is over. What is done is printed before it happens; if something is wrong,
+//! the seed plays it again, and the logs stay.
+//!
+//! It fails also if takeovers take too long, when nothing but the owner was struck: the median of those
+//! from a process that was killed may be 300 ms, and the longest a second; that from a frozen one may
+//! take `takeover_after` and a second.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::stage::Failure;
+use crate::storm;
+
+/// What is played.
+#[derive(Args)]
+pub(crate) struct Chaos {
+    /// The first seed [default: any].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many rounds each seed has.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// For how long further seeds are begun.
+    #[arg(long, default_value_t = 0)]
+    minutes: u64,
+}
+
+impl Chaos {
+    pub(crate) async fn play(&self) -> Result<(), Failure> {
+        let first = self.seed.unwrap_or_else(any);
+        let time = Duration::from_secs(60 * self.minutes);
+        let begun = Instant::now();
+        let mut total = storm::Summary::default();
+        for seed in first.. {
+            let say = |line: String| println!("{line}");
+            let drawn = storm::draw(seed, self.rounds);
+            storm::run(seed, &drawn, true, &mut total, &say).await?;
+            println!("seeds {first} to {seed}: {total}");
+            if begun.elapsed() >= time {
+                break;
+            }
+        }
+        let slow = total.too_slow();
+        match slow.is_empty() {
+            true => Ok(()),
+            false => Err(slow.join("\n").into()),
+        }
+    }
+}
+
+/// Any seed: the process's id is as good as the time.
+fn any() -> u64 {
+    u64::from(std::process::id())
+}
