@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p paceline --bench cluster -- chaos --minutes 30
 //! cargo bench -p paceline --bench cluster -- takeover --kind frozen --count 10
+//! cargo bench -p paceline --bench cluster -- short --clients 32 --linger 0s
 //! ```
 //!
 //! `--help` behind one of their names says what else it can be told.
@@ -13,6 +14,7 @@
 )]
 
 mod chaos;
+mod short;
 mod stage;
 mod storm;
 mod takeover;
@@ -37,6 +39,8 @@ enum Bench {
     Chaos(chaos::Chaos),
     /// How long a query is without an owner when its scheduler is struck.
     Takeover(takeover::Takeover),
+    /// How many short queries go through one scheduler in a second, and what they cost the store.
+    Short(short::Short),
 }
 
 #[tokio::main]
@@ -44,6 +48,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().bench {
         Bench::Chaos(chaos) => chaos.play().await,
         Bench::Takeover(takeover) => takeover.measure().await,
+        Bench::Short(short) => short.measure().await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
