@@ -6,12 +6,12 @@ use std::time::Duration;
 use arrow::array::{Array, UInt64Array};
 use futures::future::try_join_all;
 use paceline::client::{Answer, Anywhere};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{Asking, LIMIT, Question};
 use super::forecast::{COUNT, Way};
 use super::load::{REGIONS, ask, number};
+use super::meanwhile::Meanwhile;
 use super::world::{Addresses, World};
 
 /// The tables that are written.
@@ -76,24 +76,9 @@ pub(crate) async fn is_there_once(
     Ok(())
 }
 
-/// Small ones, until they are ended.
-pub(crate) struct Inserts {
-    stop: CancellationToken,
-    work: JoinHandle<Result<usize, String>>,
-}
-
-impl Inserts {
-    pub(crate) fn begin(addresses: Addresses) -> Inserts {
-        let stop = CancellationToken::new();
-        let work = tokio::spawn(keep_writing(addresses, stop.clone()));
-        Inserts { stop, work }
-    }
-
-    /// Ends them, and says how many there were.
-    pub(crate) async fn end(self) -> Result<usize, String> {
-        self.stop.cancel();
-        self.work.await.map_err(|error| error.to_string())?
-    }
+/// Writes small ones until it is told to stop.
+pub(super) fn begin(addresses: Addresses) -> Meanwhile {
+    Meanwhile::begin(|stop| keep_writing(addresses, stop))
 }
 
 async fn keep_writing(addresses: Addresses, stop: CancellationToken) -> Result<usize, String> {

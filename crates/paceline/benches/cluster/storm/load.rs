@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use arrow::array::Int64Array;
 use paceline::client::{Answer, Anywhere};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::asking::LIMIT;
+use super::meanwhile::Meanwhile;
 use super::world::Addresses;
 
 const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey";
@@ -17,24 +17,9 @@ pub(super) const REGIONS: usize = 5;
 /// Between two questions: the load is not what is measured.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) struct Load {
-    stop: CancellationToken,
-    work: JoinHandle<Result<usize, String>>,
-}
-
-impl Load {
-    pub(crate) fn begin(addresses: Addresses) -> Load {
-        let stop = CancellationToken::new();
-        let work = tokio::spawn(keep_asking(addresses, stop.clone()));
-        Load { stop, work }
-    }
-
-    /// Ends it, and says how much was asked.
-    pub(crate) async fn end(self) -> Result<usize, String> {
-        self.stop.cancel();
-        let asked = self.work.await.map_err(|error| error.to_string())?;
-        asked.map_err(|problem| format!("meanwhile: {problem}"))
-    }
+/// Asks until it is told to stop.
+pub(super) fn begin(addresses: Addresses) -> Meanwhile {
+    Meanwhile::begin(|stop| keep_asking(addresses, stop))
 }
 
 async fn keep_asking(addresses: Addresses, stop: CancellationToken) -> Result<usize, String> {

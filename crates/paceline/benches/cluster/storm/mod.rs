@@ -23,6 +23,7 @@ pub(crate) mod asking;
 pub(crate) mod forecast;
 mod inserts;
 mod load;
+mod meanwhile;
 mod outcome;
 pub(crate) mod recovery;
 mod round;
@@ -34,8 +35,6 @@ pub(crate) mod world;
 use std::time::Duration;
 
 pub(crate) use forecast::{Round, draw};
-use inserts::Inserts;
-use load::Load;
 use recovery::Recovery;
 use world::World;
 
@@ -116,8 +115,8 @@ async fn all(
     summary: &mut Summary,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
-    let load = Load::begin(world.doors());
-    let inserts = Inserts::begin(world.doors());
+    let load = load::begin(world.doors());
+    let inserts = inserts::begin(world.doors());
     for (index, one) in rounds.iter().enumerate() {
         say(format!("seed {seed} round {}: {one}", index + 1));
         let played = play(world, seed, index, one, say).await;
