@@ -4,6 +4,8 @@ mod generate;
 mod queries;
 mod scale;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use generate::{Dataset, GenerateError};
 pub use queries::{Query, tpch_queries};

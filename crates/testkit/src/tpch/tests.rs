@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use paceline_testkit::{Dataset, GenerateError, Reference, Scale, Table, compare, tpch_queries};
+use crate::{Dataset, GenerateError, Reference, Scale, Table, compare, tpch_queries};
 
 #[tokio::test]
 async fn all_queries_run_on_generated_tables_and_the_data_is_reused() {
