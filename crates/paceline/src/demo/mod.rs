@@ -10,6 +10,7 @@
 //! With `--chaos` each query runs once, and processes are killed meanwhile; see [`chaos`].
 
 mod arguments;
+mod bars;
 mod chaos;
 mod latency;
 mod progress;

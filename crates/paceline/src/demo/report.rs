@@ -1,8 +1,11 @@
+//! What the demo prints at its end.
+
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
+use comfy_table::{CellAlignment, Table};
 use paceline_testkit::{Node, peak_memory};
 
+use super::bars::{self, Memory};
 use super::latency::Latency;
 use super::runs::Row;
 use super::stage::Stage;
@@ -20,8 +23,35 @@ const COLUMNS: [&str; 9] = [
     "answer",
 ];
 
-/// The table, and what it comes to.
+/// The queries, and what they come to.
 pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
+    println!("{}", queries(rows));
+    println!("times are medians; both sides had run each query once before");
+    let memory = memory(stage);
+    if let Some(memory) = &memory {
+        println!(
+            "peak memory: executors together {} MiB (and schedulers {} MiB), one process {} MiB",
+            mib(memory.executors),
+            mib(memory.schedulers),
+            mib(memory.alone)
+        );
+    }
+    println!(
+        "tiny query over Flight SQL: median {:.2} ms, slowest of {} {:.2} ms",
+        latency.median.as_secs_f64() * 1e3,
+        latency.runs,
+        latency.slowest.as_secs_f64() * 1e3
+    );
+    let mut figures = table(&bars::COLUMNS);
+    for figure in bars::figures(rows, memory.as_ref(), latency) {
+        figures.add_row(figure.cells());
+    }
+    align(&mut figures, bars::COLUMNS.len());
+    println!("{figures}");
+    println!("the bars are meant for scale 1 with 2 executors on 2 cores");
+}
+
+fn queries(rows: &[Row]) -> Table {
     let mut out = table(&COLUMNS);
     for row in rows {
         out.add_row([
@@ -29,7 +59,7 @@ pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
             row.rows.to_string(),
             seconds(row.here),
             seconds(row.alone),
-            ratio(row.here.as_secs_f64(), row.alone.as_secs_f64()),
+            ratio(row.here, row.alone),
             row.stages.to_string(),
             row.tasks.to_string(),
             mib(row.exchanged),
@@ -48,7 +78,7 @@ pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
         rows.iter().map(|row| row.rows).sum::<usize>().to_string(),
         seconds(here),
         seconds(alone),
-        ratio(here.as_secs_f64(), alone.as_secs_f64()),
+        ratio(here, alone),
         rows.iter().map(|row| row.stages).sum::<usize>().to_string(),
         rows.iter().map(|row| row.tasks).sum::<u32>().to_string(),
         mib(rows.iter().map(|row| row.exchanged).sum()),
@@ -58,50 +88,70 @@ pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
             rows.len()
         ),
     ]);
-    for (index, column) in out.column_iter_mut().enumerate() {
-        if (1..COLUMNS.len() - 1).contains(&index) {
+    align(&mut out, COLUMNS.len());
+    out
+}
+
+/// Numbers stand to the right; the first and the last column are words.
+fn align(table: &mut Table, columns: usize) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if (1..columns - 1).contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{out}");
-    println!("times are medians; both sides had run each query once before");
-    memory(stage);
-    println!(
-        "tiny query over Flight SQL: median {:.2} ms, slowest of {} {:.2} ms",
-        latency.median.as_secs_f64() * 1e3,
-        latency.runs,
-        latency.slowest.as_secs_f64() * 1e3
-    );
 }
 
-fn memory(stage: &Stage) {
+fn memory(stage: &Stage) -> Option<Memory> {
     let sum = |nodes: &[Node]| nodes.iter().map(Node::peak_memory).sum::<Option<u64>>();
-    let executors = sum(stage.cluster.executors());
-    let schedulers = sum(stage.cluster.schedulers());
-    let alone = stage.reference.id().and_then(peak_memory);
-    if let (Some(executors), Some(schedulers), Some(alone)) = (executors, schedulers, alone) {
-        println!(
-            "peak memory: executors together {} MiB (and schedulers {} MiB), one process {} MiB: {}",
-            mib(executors),
-            mib(schedulers),
-            mib(alone),
-            ratio(executors as f64, alone as f64)
-        );
-    }
+    Some(Memory {
+        executors: sum(stage.cluster.executors())?,
+        schedulers: sum(stage.cluster.schedulers())?,
+        alone: stage.reference.id().and_then(peak_memory)?,
+    })
 }
 
 fn seconds(time: Duration) -> String {
     format!("{:.3}", time.as_secs_f64())
 }
 
-fn ratio(here: f64, alone: f64) -> String {
-    if alone > 0.0 {
-        format!("{:.2} ×", here / alone)
-    } else {
-        String::new()
-    }
+fn ratio(here: Duration, alone: Duration) -> String {
+    bars::ratio(here.as_secs_f64(), alone.as_secs_f64())
+        .map_or(String::new(), |ratio| format!("{ratio:.2} ×"))
 }
 
 fn mib(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_testkit::tpch_queries;
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_column_of_every_query() {
+        let mut row = Row::of(tpch_queries()[5]);
+        (row.rows, row.stages, row.tasks) = (11, 3, 7);
+        (row.here, row.alone) = (Duration::from_millis(1500), Duration::from_millis(1000));
+        row.exchanged = 5 << 20;
+        let mut wrong = Row::of(tpch_queries()[21]);
+        wrong.wrong = Some("3 rows instead of 4".to_string());
+        let text = queries(&[row, wrong]).to_string();
+        let line = |with: &str| {
+            let mut lines = text.lines().filter(|line| line.contains(with));
+            let cells = lines.next().unwrap().split('┆');
+            let bare = cells.map(|cell| cell.trim_matches([' ', '│']).to_string());
+            bare.collect::<Vec<String>>()
+        };
+        assert_eq!(line("query"), COLUMNS);
+        let measured = ["1.500", "1.000", "1.50 ×", "3", "7", "5.0"];
+        let with = |first: &str, rows: &str, last: &str| {
+            let cells = [&[first, rows][..], &measured, &[last]].concat();
+            cells.into_iter().map(str::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(line("Q06"), with("Q06", "11", "agrees"));
+        assert_eq!(line("Q22").last().map(String::as_str), Some("WRONG"));
+        assert_eq!(line("total"), with("total", "11", "1 of 2 agree"));
+    }
 }

@@ -1,9 +1,10 @@
 //! One query on both sides, several times.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use paceline_frontend::QueryReport;
-use paceline_model::QueryId;
+use paceline_model::{QueryId, SchedulerId, StageProgress};
 use paceline_testkit::{Query, Scale, compare};
 
 use super::progress;
@@ -25,6 +26,8 @@ pub(super) struct Row {
     pub(super) stages: usize,
     pub(super) tasks: u32,
     pub(super) exchanged: u64,
+    /// The schedulers that drove its runs.
+    pub(super) owners: BTreeSet<SchedulerId>,
     /// In what the answers differ, if they do.
     pub(super) wrong: Option<String>,
 }
@@ -40,6 +43,7 @@ impl Row {
             stages: 0,
             tasks: 0,
             exchanged: 0,
+            owners: BTreeSet::new(),
             wrong: None,
         }
     }
@@ -78,7 +82,7 @@ pub(super) async fn measure(
         }
         row.rows = answer.rows();
         if let Some(report) = report {
-            describe(&mut row, &report);
+            describe(&mut row, report);
         }
         if run > 0 {
             here.push(took);
@@ -122,24 +126,29 @@ async fn watch(http: Http, query: QueryId, label: String) {
         let Ok(report) = http.query(query).await else {
             continue;
         };
-        let finished =
-            |stage: &&paceline_model::StageProgress| stage.tasks > 0 && stage.done == stage.tasks;
-        let (done, tasks) = crate::command::tasks(&report);
-        line.set_message(format!(
-            "{label}: {} of {} stages, {done} of {tasks} tasks, {:.1} s",
-            report.stages.iter().filter(finished).count(),
-            report.stages.len(),
-            report.elapsed_seconds
-        ));
+        line.set_message(so_far(&label, &report));
     }
 }
 
-fn describe(row: &mut Row, report: &QueryReport) {
+/// How far a query is.
+fn so_far(label: &str, report: &QueryReport) -> String {
+    let finished = |stage: &&StageProgress| stage.tasks > 0 && stage.done == stage.tasks;
+    let (done, tasks) = crate::command::tasks(report);
+    format!(
+        "{label}: {} of {} stages, {done} of {tasks} tasks, {:.1} s",
+        report.stages.iter().filter(finished).count(),
+        report.stages.len(),
+        report.elapsed_seconds
+    )
+}
+
+fn describe(row: &mut Row, report: QueryReport) {
     row.stages = report.stages.len();
     row.tasks = report.stages.iter().map(|stage| stage.tasks).sum();
     // What the last stage leaves is the result.
     let exchanges = report.stages.iter().rev().skip(1);
     row.exchanged = exchanges.map(|stage| stage.bytes).sum();
+    row.owners.insert(report.owner);
 }
 
 fn tell(row: &Row) {
@@ -148,13 +157,15 @@ fn tell(row: &Row) {
         Some(wrong) => format!("WRONG: {wrong}"),
     };
     progress::say(&format!(
-        "{}: {} rows, {:.3} s here, {:.3} s in one process, {} stages, {} tasks, {verdict}",
+        "{}: {} rows, {:.3} s here, {:.3} s in one process, {} stages, {} tasks, driven by {} \
+         schedulers, {verdict}",
         row.query,
         row.rows,
         row.here.as_secs_f64(),
         row.alone.as_secs_f64(),
         row.stages,
-        row.tasks
+        row.tasks,
+        row.owners.len()
     ));
 }
 
@@ -162,4 +173,41 @@ fn tell(row: &Row) {
 pub(super) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_model::{Epoch, QueryState, StageId};
+
+    use super::*;
+
+    #[test]
+    fn progress_counts_the_stages_and_tasks_that_are_done() {
+        let stage = |stage, tasks, done| StageProgress {
+            stage: StageId(stage),
+            tasks,
+            done,
+            ..StageProgress::default()
+        };
+        let report = QueryReport {
+            query_id: QueryId(uuid::Uuid::nil()),
+            state: QueryState::Running,
+            owner: SchedulerId::new("s"),
+            epoch: Epoch(0),
+            sql: String::new(),
+            submitted: false,
+            accepted_at: None,
+            elapsed_seconds: 1.25,
+            planning_seconds: 0.0,
+            // The last one has no tasks yet, so that it is not finished either.
+            stages: vec![stage(0, 3, 3), stage(1, 2, 1), stage(2, 0, 0)],
+            error: None,
+            result: None,
+        };
+        let told = so_far("Q05 scheduler 2", &report);
+        assert!(
+            told.starts_with("Q05 scheduler 2: 1 of 3 stages, 4 of 5 tasks, 1."),
+            "{told}"
+        );
+    }
 }
