@@ -21,7 +21,7 @@ mod stage;
 mod tables;
 
 use crate::Failure;
-use crate::serve::interrupted;
+use crate::serve::Signals;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use reference::{ReferenceArguments, reference};
@@ -35,14 +35,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let dataset = tables::prepare(&arguments).await?;
+        // Before anything is begun that must not be left behind.
+        let mut signals = Signals::listen()?;
+        let dataset = tables::prepare(&arguments, &mut signals).await?;
         // Cancel safety: the loser is dropped, and with it every child process and directory.
         tokio::select! {
             outcome = show(&arguments, &dataset) => outcome,
-            signal = interrupted() => {
-                signal?;
-                Err(Failure::interrupted())
-            }
+            () = signals.wait() => Err(Failure::interrupted()),
         }
     })
 }

@@ -5,13 +5,17 @@ use std::time::Instant;
 
 use paceline_testkit::{Dataset, GenerateError, Table};
 
+use super::Arguments;
 use super::progress;
-use super::{Arguments, interrupted};
 use crate::Failure;
 use crate::config::cache_directory;
+use crate::serve::Signals;
 
 /// The tables of the scale, generated unless an earlier run left them.
-pub(super) async fn prepare(arguments: &Arguments) -> Result<Dataset, Failure> {
+pub(super) async fn prepare(
+    arguments: &Arguments,
+    signals: &mut Signals,
+) -> Result<Dataset, Failure> {
     let parent = arguments.data_dir.clone().unwrap_or_else(cache_directory);
     let parent = std::path::absolute(&parent).map_err(Failure::while_doing(format!(
         "cannot use {}",
@@ -55,9 +59,8 @@ pub(super) async fn prepare(arguments: &Arguments) -> Result<Dataset, Failure> {
     // what it has begun.
     let outcome = tokio::select! {
         outcome = &mut work => outcome,
-        signal = interrupted() => {
+        () = signals.wait() => {
             stop.store(true, Ordering::Relaxed);
-            signal?;
             work.await
         }
     };

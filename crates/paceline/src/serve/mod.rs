@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 use crate::Failure;
 use crate::config::{self, Configuration, ForRole, Role, RoleFlags};
 
-pub(crate) use signals::interrupted;
+pub(crate) use signals::Signals;
+use signals::interrupted;
 
 /// What the commands that serve can be told.
 #[derive(Args)]

@@ -1,27 +1,30 @@
 //! The README's first command.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 
 use crate::support::{PROGRAM, until};
 use crate::turn::Turn;
 
-fn demo(temporary: &Path) -> Command {
+/// Where tables lie that are there already, or will be for the next test.
+const SHARED: &str = env!("CARGO_TARGET_TMPDIR");
+
+fn demo(temporary: &Path, data: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
-        .args([
-            "demo",
-            "--scale",
-            "0.01",
-            "--data-dir",
-            env!("CARGO_TARGET_TMPDIR"),
-        ])
+        .arg("demo")
+        .arg("--data-dir")
+        .arg(data)
         .env("TMPDIR", temporary)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -30,15 +33,25 @@ fn demo(temporary: &Path) -> Command {
     command
 }
 
-/// The processes whose command line names a directory.
-fn processes(directory: &Path) -> Vec<String> {
-    let directory = directory.display().to_string();
+/// What the processes are that a demo with that temporary directory has started, and the demo itself:
+/// the first argument of each, sorted. They have its environment, whatever their arguments are.
+fn processes(temporary: &Path) -> Vec<String> {
+    let variable = format!("TMPDIR={}", temporary.display());
+    let parts = |text: Vec<u8>| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.split('\0').map(str::to_string).collect::<Vec<_>>()
+    };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(&directory))
-        .collect()
+    let mut found: Vec<String> = entries
+        .filter_map(|entry| {
+            let environment = parts(std::fs::read(entry.path().join("environ")).ok()?);
+            let line = parts(std::fs::read(entry.path().join("cmdline")).ok()?);
+            let role = line.get(1).cloned().unwrap_or_default();
+            environment.contains(&variable).then_some(role)
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 async fn nothing_is_left(temporary: &Path) {
@@ -50,22 +63,94 @@ async fn nothing_is_left(temporary: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A terminal: what a process is to write to, and what was on it in the end.
+fn terminal() -> (Stdio, JoinHandle<String>) {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 120,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pty = openpty(&size, None).unwrap();
+    // Clones are not inherited by the processes that other tests start meanwhile.
+    let [master, slave] = [pty.master, pty.slave].map(|end| end.try_clone().unwrap());
+    let shown = tokio::task::spawn_blocking(move || {
+        let mut shown = Vec::new();
+        // An error is how its end looks: nobody writes to it any more.
+        let _ = File::from(master).read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    (Stdio::from(slave), shown)
+}
+
+/// How much of the tables a bar said were written, in percent.
+fn percentages(shown: &str) -> Vec<u32> {
+    let before = shown.split(" %, ");
+    let numbers = before.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
+    numbers.collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_22_agree_and_nothing_is_left() {
     let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
-    let output = demo(temporary.path())
-        .args(["--runs", "1"])
-        .output()
-        .await
+    let data = tempfile::tempdir().unwrap();
+    let (stderr, shown) = terminal();
+    let child = demo(temporary.path(), data.path())
+        .args(["--scale", "0.01", "--runs", "1"])
+        .env("TERM", "xterm")
+        .stderr(stderr)
+        .spawn()
         .unwrap();
+    let output = child.wait_with_output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    for part in ["22 of 22 agree", "peak memory", "tiny query"] {
+    let shown = shown.await.unwrap();
+    assert!(output.status.success(), "{text}{shown}");
+    for part in [
+        // The queries, column by column.
+        "query",
+        "rows",
+        "here (s)",
+        "one process (s)",
+        "ratio",
+        "stages",
+        "tasks",
+        "exchanged (MiB)",
+        "answer",
+        "22 of 22 agree",
+        // What they come to, bar by bar.
+        "all queries, against one process",
+        "1.40 ×",
+        "worst query, Q",
+        "2.50 ×",
+        "peak memory of the executors",
+        "1.50 ×",
+        "median of 200 tiny queries",
+        "5.00 ms",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(errors.matches("agrees").count(), 22, "{errors}");
+    assert!(
+        shown.contains("starting 2 schedulers, 3 executors"),
+        "{shown}"
+    );
+    // Each query once unmeasured and once measured: in turn, that is once through each scheduler.
+    let through_both = shown.matches("driven by 2 schedulers, agrees").count();
+    assert_eq!(through_both, 22, "{shown}");
+    let written = percentages(&shown);
+    assert!(
+        written.iter().any(|part| (1..=100).contains(part)),
+        "{shown}"
+    );
+    assert!(shown.contains(" left"), "{shown}");
+    assert!(
+        shown.contains(" scheduler 1: ") && shown.contains(" scheduler 2: "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(" stages, ") && shown.contains(" tasks, "),
+        "{shown}"
+    );
     nothing_is_left(temporary.path()).await;
 }
 
@@ -73,8 +158,8 @@ async fn all_22_agree_and_nothing_is_left() {
 async fn all_22_agree_while_processes_are_killed() {
     let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
-    let output = demo(temporary.path())
-        .args(["--chaos", "--seed", "7"])
+    let output = demo(temporary.path(), Path::new(SHARED))
+        .args(["--scale", "0.01", "--chaos", "--seed", "7"])
         .output()
         .await
         .unwrap();
@@ -102,30 +187,97 @@ async fn all_22_agree_while_processes_are_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_ends_everything() {
-    // The cluster is up as soon as the first query is through.
-    interrupted(&["--runs", "100"], "Q01").await;
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--scale", "0.01", "--runs", "100"];
+    // All processes are up as soon as the first query is through.
+    let running = Interrupted::once_it_says("Q01", &arguments, data.path()).await;
+    let roles = [
+        "demo",
+        "executor",
+        "executor",
+        "executor",
+        "reference",
+        "scheduler",
+        "scheduler",
+    ];
+    assert_eq!(running.processes, roles);
+    // Without a terminal, lines tell how far the tables are.
+    for part in ["writing TPC-H at scale 0.01", "100 %"] {
+        assert!(running.said(part), "{part}: {:?}", running.lines);
+    }
+    // The tables stay, and the next run has them. It ends while its processes start.
+    let starting =
+        Interrupted::once_it_says("starting 2 schedulers", &arguments, data.path()).await;
+    assert!(starting.said("scale 0.01 is in"), "{:?}", starting.lines);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_ends_chaos_as_well() {
-    interrupted(&["--chaos"], "SIGKILL").await;
+    let arguments = ["--scale", "0.01", "--chaos"];
+    let struck = Interrupted::once_it_says("SIGKILL", &arguments, Path::new(SHARED)).await;
+    // One scheduler, one executor, the single DataFusion process and the demo at least.
+    assert!(struck.processes.len() >= 4, "{:?}", struck.processes);
 }
 
-/// Interrupts a demo once it says a line with that word.
-async fn interrupted(arguments: &[&str], word: &str) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_leaves_no_table_that_is_half_written() {
     let _turn = Turn::take().await;
+    let data = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(data.path()).unwrap().flatten();
+    let begun = || {
+        let file = |entry: std::fs::DirEntry| entry.path().join("lineitem/part-0000.parquet");
+        entries().any(|entry| file(entry).exists())
+    };
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = demo(temporary.path()).args(arguments).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if line.contains(word) {
-            break;
+    let child = demo(temporary.path(), data.path())
+        .args(["--scale", "1"])
+        .spawn()
+        .unwrap();
+    until("it writes", || async { begun().then_some(()) }).await;
+    interrupt(child).await;
+    assert_eq!(entries().count(), 0, "it left some, or had written all");
+    nothing_is_left(temporary.path()).await;
+}
+
+/// What a demo was when it was interrupted.
+struct Interrupted {
+    /// What it had said.
+    lines: Vec<String>,
+    /// What ran.
+    processes: Vec<String>,
+}
+
+impl Interrupted {
+    /// Interrupts a demo once it says a line with that word, and sees that nothing is left of it.
+    async fn once_it_says(word: &str, arguments: &[&str], data: &Path) -> Interrupted {
+        let _turn = Turn::take().await;
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = demo(temporary.path(), data);
+        let mut child = command.args(arguments).spawn().unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = Vec::new();
+        while let Some(line) = errors.next_line().await.unwrap() {
+            let last = line.contains(word);
+            lines.push(line);
+            if last {
+                break;
+            }
         }
+        let processes = processes(temporary.path());
+        interrupt(child).await;
+        nothing_is_left(temporary.path()).await;
+        Interrupted { lines, processes }
     }
-    assert!(processes(temporary.path()).len() >= 3);
+
+    fn said(&self, part: &str) -> bool {
+        self.lines.iter().any(|line| line.contains(part))
+    }
+}
+
+/// Ctrl-C, and waits for the end.
+async fn interrupt(mut child: tokio::process::Child) {
     let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     kill(id, Signal::SIGINT).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
     assert_eq!(status.unwrap().unwrap().code(), Some(130));
-    nothing_is_left(temporary.path()).await;
 }
