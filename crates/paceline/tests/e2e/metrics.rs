@@ -50,10 +50,15 @@ pub(crate) async fn labelled(running: &Running, scheduler: usize, name: &str, la
 
 /// The sum of an executor's metric over all that are up.
 pub(crate) async fn of_executors(running: &Running, name: &str) -> f64 {
+    labelled_of_executors(running, name, "").await
+}
+
+/// The same of those values whose labels contain `label`.
+pub(crate) async fn labelled_of_executors(running: &Running, name: &str, label: &str) -> f64 {
     let mut sum = 0.0;
     for node in running.cluster.executors() {
         if node.is_up() {
-            sum += Running::metric(&node.past_doors().metrics, name).await;
+            sum += Running::labelled(&node.past_doors().metrics, name, label).await;
         }
     }
     sum
