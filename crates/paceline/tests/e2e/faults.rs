@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 
+use arrow::ipc::reader::StreamReader;
+use paceline::client::Answer;
 use paceline_frontend::QueryReport;
-use paceline_testkit::{FaultProxy, Role};
+use paceline_model::QueryId;
+use paceline_testkit::{FaultProxy, Role, Traffic};
 
+use crate::again::Counts;
 use crate::answers::agrees;
 use crate::left::{kept_for, nothing_is_left};
-use crate::support::{Running, SLOW, attempts, flags, joining, midway, of_schedulers, until};
+use crate::support::{
+    Running, SLOW, attempts, flags, joining, midway, of_executors, of_schedulers, until,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
@@ -20,6 +26,13 @@ async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
     agrees(SLOW, &answer).await.unwrap();
     let (attempts, tasks) = attempts(&report);
     assert!(attempts > tasks, "nothing had to be done again: {report:?}");
+    let counts = Counts::of(&running).await;
+    counts.account_for(&report);
+    // What is lost is what it had been given, and who fails is who read from it: no task twice.
+    let by_others = of_executors(&running, "paceline_executor_attempts_total").await;
+    assert!(counts.lost() <= counts.launched - by_others, "{counts:?}");
+    let readers = report.stages.iter().rev().nth(1).unwrap().tasks;
+    assert!(counts.failed <= f64::from(readers), "{counts:?}");
 
     // Another one takes its place.
     running.cluster.restart(Role::Executor, 1).await.unwrap();
@@ -188,12 +201,16 @@ async fn an_executor_that_drains_finishes_what_it_runs() {
 async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
     let running = Running::start_with(|plan| {
         plan.executors = 2;
+        plan.doors = true;
         plan.executor_flags.extend(flags(&[
             "--executor-exchange-memory",
             "1MiB",
             "--executor-read-budget",
             "1MiB",
         ]));
+        // All of a result is read from where it lies.
+        let inline = ["--scheduler-inline-limit", "0"];
+        plan.scheduler_flags.extend(flags(&inline));
         kept_for(plan, "2s");
     })
     .await;
@@ -207,11 +224,73 @@ async fn tiny_budgets_slow_a_query_down_and_do_not_stop_it() {
         let answer = running.flight(0).await.run(&sql).await.unwrap();
         agrees(&sql, &answer).await.unwrap();
     }
-    let mut spills = 0.0;
-    for executor in running.cluster.executors() {
-        let address = &executor.announced().metrics;
-        spills += Running::metric(address, "paceline_exchange_spills_total").await;
-    }
+    let spills = of_executors(&running, "paceline_exchange_spills_total").await;
     assert!(spills > 0.0, "the budget was never felt");
+    two_thousand_partitions(&running).await;
+    connections_between_executors_are_cut(&running).await;
     nothing_is_left(&running).await;
+}
+
+/// An exchange of 2,000 partitions, and a result of as many, whatever little there is.
+async fn two_thousand_partitions(running: &Running) {
+    let sql = "select ps_partkey % 5000 as g, count(*) as n, max(ps_comment) as c from partsupp \
+               group by ps_partkey % 5000";
+    let address = &running.cluster.schedulers()[1].announced().http;
+    let ask = async |sql: &str, accept: &str| {
+        let settings = serde_json::json!({ "datafusion.execution.target_partitions": 2000 });
+        let asked = reqwest::Client::new()
+            .post(format!("http://{address}/v1/sql"))
+            .header("accept", accept)
+            .json(&serde_json::json!({ "sql": sql, "settings": settings }));
+        let answer = asked.send().await.unwrap();
+        let query = answer.headers()["x-paceline-query-id"].to_str().unwrap();
+        let query: QueryId = query.parse().unwrap();
+        (query, answer.bytes().await.unwrap())
+    };
+    let (_, plan) = ask(&format!("explain {sql}"), "text/csv").await;
+    let plan = String::from_utf8_lossy(&plan);
+    assert!(plan.contains("exchange=hash(2000)"), "{plan}");
+    let (query, rows) = ask(sql, "application/vnd.apache.arrow.stream").await;
+    let rows = StreamReader::try_new(&rows[..], None).unwrap();
+    let schema = rows.schema();
+    let batches = rows.collect::<Result<_, _>>().unwrap();
+    agrees(sql, &Answer { schema, batches }).await.unwrap();
+    let report = running.http(1).query(query).await.unwrap();
+    let (attempts, tasks) = attempts(&report);
+    assert_eq!(attempts, tasks, "something was done twice: {report:?}");
+    assert!(tasks < 10, "many small tasks: {report:?}");
+}
+
+/// Connections that break while data is on its way are opened again, and the query goes on.
+async fn connections_between_executors_are_cut(running: &Running) {
+    let opened_again = async || of_executors(running, "paceline_exchange_reconnects_total").await;
+    let cut = || {
+        let doors = running.cluster.executors().iter();
+        let doors = doors.filter_map(|node| node.doors());
+        doors.map(|doors| doors.cut_connections()).sum::<u64>()
+    };
+    let mut rounds = 0;
+    // A stream may have come to its end at that very moment: it is tried again.
+    while opened_again().await == 0.0 {
+        rounds += 1;
+        assert!(rounds <= 5, "no stream was cut");
+        let (counts, connections) = (Counts::of(running).await, cut());
+        let (answer, report) = running.start_until(EXCHANGING, joining).await;
+        until("data is on its way", || async {
+            let streams = of_executors(running, "paceline_exchange_reading_streams").await;
+            (streams > 0.0).then_some(())
+        })
+        .await;
+        for node in running.cluster.executors() {
+            let doors = node.doors().unwrap();
+            doors.set(Traffic::Cut);
+            doors.set(Traffic::Flows);
+        }
+        let answer = answer.await.unwrap().unwrap();
+        agrees(EXCHANGING, &answer).await.unwrap();
+        assert!(cut() > connections, "no connection was cut");
+        let report = running.http(0).query(report.query_id).await.unwrap();
+        let counts = Counts::of(running).await.since(counts);
+        counts.account_for(&report);
+    }
 }

@@ -10,6 +10,7 @@
     reason = "other processes are looked at again until something is so, with a deadline"
 )]
 
+mod again;
 mod answers;
 mod bad_input;
 mod cancel;
