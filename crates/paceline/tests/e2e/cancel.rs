@@ -1,8 +1,10 @@
 //! Ends that were asked for, and waits that have one.
 
+use arrow::datatypes::DataType;
 use paceline_model::QueryState;
 
-use crate::support::{Running, SLOW, flags, midway, until};
+use crate::metrics::{labelled_of_executors, of_executors};
+use crate::support::{Running, SLOW, flags, joining, until};
 
 async fn everything_is_free(running: &Running) {
     let http = running.http(0);
@@ -19,20 +21,44 @@ async fn everything_is_free(running: &Running) {
     .await;
 }
 
+/// What executors count while they hold something of a query: slots, memory, outputs, files.
+const HELD: [&str; 4] = [
+    "paceline_executor_slots_used",
+    "paceline_executor_memory_used_bytes",
+    "paceline_exchange_outputs",
+    "paceline_exchange_disk_bytes",
+];
+
+/// Of which of these no executor holds anything.
+async fn missing(running: &Running, names: &[&'static str]) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for name in names {
+        if of_executors(running, name).await == 0.0 {
+            missing.push(*name);
+        }
+    }
+    missing
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_query_leaves_nothing_behind() {
     let running = Running::start_with(|plan| {
-        plan.executor_flags
-            .extend(flags(&["--executor-exchange-memory", "1MiB"]));
+        plan.executor_flags.extend(flags(&[
+            "--executor-exchange-memory",
+            "64KiB",
+            "--executor-heartbeat",
+            "20ms",
+        ]));
+        // What stayed for as long as a result would is not waited for.
+        let kept = ["--scheduler-result-ttl", "600s"];
+        plan.scheduler_flags.extend(flags(&kept));
     })
     .await;
     running.create_tpch().await;
-    let (answer, report) = running.start_until(SLOW, midway).await;
-    let http = running.http(0);
-    until("something is there to be freed", || async {
-        let status = http.status().await.unwrap();
-        let busy = |e: &paceline_frontend::ExecutorStatus| e.slots_used > 0;
-        status.executors.iter().any(busy).then_some(())
+    let (answer, report) = running.start_until(SLOW, joining).await;
+    until("there is something of everything to be freed", || async {
+        let everything = missing(&running, &HELD).await.is_empty();
+        (everything && !running.executor_files().is_empty()).then_some(())
     })
     .await;
     // Any scheduler takes the order.
@@ -42,13 +68,17 @@ async fn a_cancelled_query_leaves_nothing_behind() {
     let report = running.http(0).query(report.query_id).await.unwrap();
     assert_eq!(report.state, QueryState::Cancelled);
     everything_is_free(&running).await;
-    let mut stopped = 0.0;
-    for executor in running.cluster.executors() {
-        let address = &executor.announced().metrics;
-        let cancelled = "outcome=\"cancelled\"";
-        stopped += Running::labelled(address, "paceline_executor_tasks_total", cancelled).await;
-    }
-    assert!(stopped > 0.0, "nothing was stopped: it came to its own end");
+    let all = [&HELD[..], &["paceline_exchange_memory_bytes"]].concat();
+    until("executors count nothing that is held", || async {
+        (missing(&running, &all).await == all).then_some(())
+    })
+    .await;
+    let cancelled = "outcome=\"cancelled\"";
+    let stopped = labelled_of_executors(&running, "paceline_executor_tasks_total", cancelled);
+    assert!(
+        stopped.await > 0.0,
+        "nothing was stopped: it came to its own end"
+    );
     // The next query finds all slots.
     running
         .flight(0)
@@ -81,12 +111,14 @@ async fn without_executors_a_query_waits_and_then_says_so() {
     })
     .await;
     running.create_tpch().await;
-    let error = running
-        .flight(0)
-        .await
-        .run("select count(*) from nation")
-        .await;
-    let error = error.unwrap_err().to_string();
+    let mut flight = running.flight(0).await;
+    // The columns are told although nothing can run: who waited for a result first would have an error.
+    let sql = "select n_name, n_nationkey + 1 as k from nation";
+    let started = flight.start(sql).await.unwrap();
+    let columns = started.schema.fields().iter().map(|field| field.name());
+    assert_eq!(columns.collect::<Vec<_>>(), ["n_name", "k"]);
+    assert_eq!(started.schema.field(1).data_type(), &DataType::Int64);
+    let error = flight.finish(started).await.unwrap_err().to_string();
     assert!(error.contains("executor"), "{error}");
     let ready = reqwest::get(format!(
         "http://{}/v1/ready",
