@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use paceline_testkit::Process;
 
+use crate::bad_input::throw_garbage;
 use crate::support::{PROGRAM, Running};
 
 fn paceline(arguments: &[&str], input: &str) -> (bool, String) {
@@ -104,6 +105,14 @@ async fn standalone_serves_until_it_is_told_to_stop() {
     }
     arguments.extend(["--state-location".to_string(), at("state")]);
     arguments.extend(["--executor-directory".to_string(), at("executor")]);
+    let csv = at("t.csv");
+    std::fs::write(&csv, "a\n1\n2\n").unwrap();
+    let config = format!(
+        "[[tables]]\nname = \"configured\"\nformat = \"csv\"\nlocation = \"{csv}\"\n\
+         options = {{ \"format.has_header\" = \"true\" }}\n"
+    );
+    std::fs::write(at("p.toml"), config).unwrap();
+    arguments.extend(["--config".to_string(), at("p.toml")]);
     let log = directory.path().join("log");
     let program = std::path::Path::new(PROGRAM);
     let mut process = Process::start("standalone", program, &arguments, &log)
@@ -113,13 +122,23 @@ async fn standalone_serves_until_it_is_told_to_stop() {
     let mut flight = paceline::client::Flight::connect(&announced.flight)
         .await
         .unwrap();
-    let csv = directory.path().join("t.csv");
-    std::fs::write(&csv, "a\n1\n2\n").unwrap();
+    // The one of the configuration was made before there was an executor.
+    let configured = flight.run("select a from configured").await.unwrap();
+    assert_eq!(configured.rows(), 2);
     let create = format!(
-        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{}' OPTIONS ('format.has_header' 'true')",
-        csv.display()
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{csv}' OPTIONS ('format.has_header' 'true')"
     );
     flight.run(&create).await.unwrap();
+    let ports = [
+        &announced.http,
+        &announced.flight,
+        &announced.cluster,
+        &announced.metrics,
+    ];
+    throw_garbage(&ports.map(String::clone)).await;
+    assert!(process.is_running().unwrap());
+    let said = std::fs::read_to_string(process.log()).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
     assert_eq!(flight.run("select sum(a) from t").await.unwrap().rows(), 1);
     let queries = Running::metric(&announced.metrics, "paceline_queries_total").await;
     assert!(queries >= 1.0, "{queries}");
