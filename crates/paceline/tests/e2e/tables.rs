@@ -1,10 +1,44 @@
 //! Tables: what one scheduler is told, all know; formats; S3.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use crate::answers::{agrees, reference};
 use crate::left::{kept_for, nothing_is_left};
 use crate::ministack::MiniStack;
 use crate::support::{Running, tpch};
+
+const FORMATS: [&str; 4] = ["PARQUET", "CSV", "JSON", "ARROW"];
+
+/// Rows of four columns, with commas in one of them.
+const NATIONS: &str = "select n_nationkey, n_name, n_regionkey, n_comment from nation";
+
+/// Writes them in one format, as a DataFusion does that is no part of a cluster: the file, which lies
+/// in a directory of its own.
+async fn written_elsewhere(root: &Path, format: &str) -> PathBuf {
+    let name = format!("part.{}", format.to_lowercase());
+    let path = root.join(format).join(name);
+    let sql = format!(
+        "COPY ({NATIONS}) TO '{}' STORED AS {format}",
+        path.display()
+    );
+    reference().await.run(&sql).await.unwrap();
+    path
+}
+
+/// A table has these rows of TPC-H, and in no other types.
+async fn holds(running: &Running, table: &str, rows: &str) {
+    let sql = NATIONS.replace("from nation", &format!("from {table}"));
+    let answer = running.flight(1).await.run(&sql).await.unwrap();
+    let same = agrees(rows, &answer).await;
+    same.unwrap_or_else(|difference| panic!("{table}: {difference}"));
+}
+
+async fn put(url: String, bytes: Vec<u8>) {
+    let request = reqwest::Client::new().put(url).body(bytes);
+    let answer = request.send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.status());
+}
 
 async fn count(running: &Running, scheduler: usize, from: &str) -> Result<i64, String> {
     let sql = format!("select count(*) from {from}");
@@ -110,6 +144,15 @@ async fn tables_of_every_format_and_of_the_configuration() {
         running.flight(0).await.run(&sql).await.unwrap();
         assert_eq!(count(&running, 1, &format!("{format}_t")).await, Ok(rows));
     }
+    for format in FORMATS {
+        let file = written_elsewhere(files.path(), format).await;
+        let location = url::Url::from_directory_path(file.parent().unwrap()).unwrap();
+        assert!(location.as_str().starts_with("file:///"), "{location}");
+        let table = format!("at_url_{format}");
+        let sql = format!("CREATE EXTERNAL TABLE {table} STORED AS {format} LOCATION '{location}'");
+        running.flight(0).await.run(&sql).await.unwrap();
+        holds(&running, &table, NATIONS).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,15 +163,8 @@ async fn tables_and_state_lie_on_s3() {
     s3.make_bucket("paceline").await;
     let nation = tpch(0.1).location(paceline_testkit::Table::Nation);
     let bytes = std::fs::read(nation.join("part-0000.parquet")).unwrap();
-    let url = format!("{}/paceline/nation/part-0000.parquet", s3.endpoint());
-    let put = reqwest::Client::new()
-        .put(url)
-        .body(bytes)
-        .send()
-        .await
-        .unwrap();
-    assert!(put.status().is_success(), "{}", put.status());
-
+    let bucket = format!("{}/paceline", s3.endpoint());
+    put(format!("{bucket}/nation/part-0000.parquet"), bytes).await;
     let options = format!(
         "endpoint={},region=us-east-1,access_key_id=test,secret_access_key=hush,allow_http=true",
         s3.endpoint()
@@ -154,8 +190,9 @@ async fn tables_and_state_lie_on_s3() {
     ] {
         running.flight(0).await.run(sql).await.unwrap();
     }
-    assert_eq!(count(&running, 1, "own").await, Ok(30));
-    assert_eq!(count(&running, 1, "copied").await, Ok(30));
+    let own = format!("{NATIONS} union all {NATIONS} where n_nationkey < 5");
+    holds(&running, "own", &own).await;
+    holds(&running, "copied", &own).await;
     for format in ["CSV", "JSON", "ARROW"] {
         for sql in [
             format!("COPY own TO 's3://paceline/{format}/' STORED AS {format}"),
@@ -166,8 +203,20 @@ async fn tables_and_state_lie_on_s3() {
         ] {
             running.flight(0).await.run(&sql).await.unwrap();
         }
-        let rows = count(&running, 1, &format!("as_{format}")).await;
-        assert_eq!(rows, Ok(30), "{format}");
+        holds(&running, &format!("as_{format}"), &own).await;
+    }
+    let files = tempfile::tempdir().unwrap();
+    for format in FORMATS {
+        let file = written_elsewhere(files.path(), format).await;
+        let name = file.strip_prefix(files.path()).unwrap().display();
+        let url = format!("{bucket}/theirs/{name}");
+        put(url, std::fs::read(&file).unwrap()).await;
+        let sql = format!(
+            "CREATE EXTERNAL TABLE theirs_{format} STORED AS {format} \
+             LOCATION 's3://paceline/theirs/{format}/'"
+        );
+        running.flight(0).await.run(&sql).await.unwrap();
+        holds(&running, &format!("theirs_{format}"), NATIONS).await;
     }
     for entry in std::fs::read_dir(running.cluster.logs()).unwrap() {
         let log = std::fs::read_to_string(entry.unwrap().path()).unwrap();
