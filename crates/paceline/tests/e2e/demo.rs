@@ -86,7 +86,7 @@ fn terminal() -> (Stdio, JoinHandle<String>) {
 /// How much of the tables a bar said were written, in percent.
 fn percentages(shown: &str) -> Vec<u32> {
     let before = shown.split(" %, ");
-    let numbers = before.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
+    let numbers = before.filter_map(|text| text.rsplit(' ').next()?.parse::<u32>().ok());
     numbers.collect()
 }
 
