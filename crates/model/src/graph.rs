@@ -55,6 +55,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Whether every task adds to every partition of the exchange.
+    pub fn is_hashed(&self) -> bool {
+        matches!(self.exchange, ExchangeKind::Hash { .. })
+    }
+
     /// How many partitions the stage's exchange has.
     pub fn output_partitions(&self) -> u32 {
         match self.exchange {

@@ -43,7 +43,10 @@ pub struct OutputSummary {
     pub rows: u64,
     /// Bytes in memory of all partitions, uncompressed.
     pub bytes: u64,
-    /// Bytes of each partition that the output has, in order.
+    /// Bytes of each partition of a [`Forward`](crate::ExchangeKind::Forward) output, in order. None of
+    /// a hash exchange: each of its readers takes from every output, so nothing is decided by how an
+    /// output is divided, and a number for each reader would make what is said of outputs grow with
+    /// producers × consumers.
     pub partition_bytes: Vec<u64>,
     /// Bytes that lie on disk; the rest is in memory.
     pub disk_bytes: u64,

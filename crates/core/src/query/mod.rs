@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use paceline_model::{
-    Attempt, Epoch, ExecutorId, QueryId, QueryState, StageGraph, StageId, StageProgress,
+    Attempt, Epoch, ExecutorId, QueryId, QueryState, Stage, StageGraph, StageId, StageProgress,
 };
 
 pub(crate) use launch::Launched;
@@ -189,7 +189,12 @@ impl Query {
     }
 
     /// A task has its output; with the last one its stage is complete.
-    fn finish(&mut self, at: TaskAt, output: Output, shared: &mut Shared) {
+    fn finish(&mut self, at: TaskAt, mut output: Output, shared: &mut Shared) {
+        if self.graph.stage(at.stage).is_some_and(Stage::is_hashed) {
+            // No placement asks for these, and kept and journaled they would grow with producers ×
+            // consumers, whoever says them.
+            Arc::make_mut(&mut output.summary).partition_bytes = Vec::new();
+        }
         self.put(at, TaskState::Finished(output), shared);
         if self.stages[at.stage].is_available() {
             self.complete(at.stage, shared);

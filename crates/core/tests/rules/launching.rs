@@ -113,6 +113,30 @@ fn a_reader_of_everything_is_spread_evenly() {
 }
 
 #[test]
+fn how_an_output_is_divided_is_kept_only_where_tasks_read_their_own_partitions() {
+    let left = |actions: &[Action]| -> Vec<Vec<u64>> {
+        let outputs = actions.iter().find_map(|action| match action {
+            Action::StageFinished { outputs, .. } => Some(&outputs.summaries),
+            _ => None,
+        });
+        let outputs = outputs.expect("a stage finishes").iter();
+        outputs.map(|left| left.partition_bytes.clone()).collect()
+    };
+    let mut bench = Bench::with_executors(2);
+    let plan = graph(vec![
+        stage(0, 2, hash(4), &[]),
+        stage(1, 4, ExchangeKind::Forward, &[(0, false)]),
+        stage(2, 4, ExchangeKind::Forward, &[(1, false)]),
+    ]);
+    let scans = started(&bench.submit(Q, plan));
+    bench.finish_with(&scans[0], summary(1, &[1, 2, 3, 4]));
+    let hashed = bench.finish_with(&scans[1], summary(1, &[5, 6, 7, 8]));
+    assert_eq!(left(&hashed), [[0; 0], [0; 0]]);
+    let forwarded = bench.finish_all(&started(&hashed));
+    assert_eq!(left(&forwarded), [[1, 1], [1, 1]]);
+}
+
+#[test]
 fn what_other_schedulers_run_counts() {
     let mut bench = Bench::with_executors(2);
     bench.tell(Event::Load {

@@ -368,8 +368,9 @@ impl HeldQuery {
     }
 
     fn inventory(&self, query: QueryId) -> cluster::HeldQuery {
-        let finished = self.finished.values().map(|state| {
-            let mut state = state.clone();
+        let finished = self.finished.iter();
+        let finished = finished.map(|(id, state)| {
+            let mut state = task_state(*id, State::Finished(output_alone(state)));
             state.epoch = self.epoch.0;
             state
         });
@@ -379,5 +380,17 @@ impl HeldQuery {
             finished: finished.collect(),
             running: self.live.keys().map(|id| attempt_ref(*id)).collect(),
         }
+    }
+}
+
+/// Of a finished attempt what an inventory says: how it ran was told with its end.
+fn output_alone(state: &cluster::TaskState) -> cluster::Finished {
+    let output = match &state.state {
+        Some(State::Finished(finished)) => finished.output.clone(),
+        _ => None,
+    };
+    cluster::Finished {
+        output,
+        ..cluster::Finished::default()
     }
 }

@@ -56,7 +56,8 @@ pub(super) async fn run(node: &Arc<Node>, work: &Work) -> Result<Outcome, Stop> 
         left = output.finish() => left?,
     };
     let operators = operator_metrics(&stage.input, &plan);
-    Ok(Outcome::new(left, operators, source.bytes_read()))
+    let read = source.bytes_read();
+    Ok(Outcome::new(left, &stage.sink, operators, read))
 }
 
 fn check_partitions(

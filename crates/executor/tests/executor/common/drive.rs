@@ -6,8 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
 use paceline_model::{
-    Attempt, ExecutorId, OutputId, OutputLocation, PartitionRange, QueryId, Stage, StageGraph,
-    StageId, TaskId,
+    Attempt, ExchangeKind, ExecutorId, OutputId, OutputLocation, PartitionRange, QueryId, Stage,
+    StageGraph, StageId, TaskId,
 };
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::cluster::task_state::State;
@@ -115,6 +115,11 @@ pub(crate) async fn run_graph(
                 other => panic!("{id}: {other:?}"),
             };
             assert_eq!(finished.inline_result.is_some(), root);
+            let told = finished.output.expect("an output").partition_bytes;
+            match stage.exchange {
+                ExchangeKind::Hash { .. } => assert!(told.is_empty(), "one for each reader"),
+                ExchangeKind::Forward => assert_eq!(told.len(), range.count as usize),
+            }
             if let Some(bytes) = &finished.inline_result {
                 answer.extend(decode(bytes));
             }
@@ -122,10 +127,8 @@ pub(crate) async fn run_graph(
                 task: id.task,
                 attempt: id.attempt,
                 partitions: match stage.exchange {
-                    paceline_model::ExchangeKind::Hash { partitions } => {
-                        PartitionRange::new(0, partitions)
-                    }
-                    paceline_model::ExchangeKind::Forward => *range,
+                    ExchangeKind::Hash { partitions } => PartitionRange::new(0, partitions),
+                    ExchangeKind::Forward => *range,
                 },
                 executor: ExecutorId::new(executor.hello.executor.as_str()),
                 address: executor.hello.address.clone(),
