@@ -15,7 +15,7 @@ pub use graph::{graph_from_wire, graph_to_wire};
 
 /// Bumped whenever two sides of different numbers could misunderstand each other; checked at
 /// attach.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The control plane: executors attach to schedulers, schedulers talk to each other.
 pub mod cluster {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use paceline_core::HeldQuery;
 use paceline_model::{CatalogVersion, Epoch, ExecutorId, SchedulerId};
 use paceline_proto::cluster::cluster_server::Cluster;
 use paceline_proto::cluster::from_executor::Message as Said;
@@ -25,6 +26,10 @@ use crate::wire;
 
 /// How long the port of an executor whose stream broke is given to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Parts of an inventory; executors say at least some megabytes in each. Only bounds what a broken one can
+/// make us hold.
+const MOST_PARTS: usize = 1024;
 
 /// How often a port is asked again while its executor may still come back.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
@@ -48,7 +53,7 @@ impl Cluster for ClusterPort {
         request: Request<Streaming<cluster::FromExecutor>>,
     ) -> Result<Response<Commands>, Status> {
         let mut inbound = request.into_inner();
-        let hello = match inbound.message().await?.and_then(|first| first.message) {
+        let mut hello = match inbound.message().await?.and_then(|first| first.message) {
             Some(Said::Hello(hello)) => hello,
             _ => return Err(Status::invalid_argument("an executor says Hello first")),
         };
@@ -64,6 +69,7 @@ impl Cluster for ClusterPort {
                 "Hello names no executor or no address",
             ));
         }
+        let held = inventory(&mut hello, &mut inbound).await?;
         let shared = Arc::clone(&self.shared);
         if shared.has_handed_over() {
             return Err(Status::unavailable("this scheduler is shutting down"));
@@ -83,10 +89,6 @@ impl Cluster for ClusterPort {
                 message: Some(message),
             });
         }
-        let mut hello = hello;
-        let inventory = hello.inventory.take().unwrap_or_default();
-        let held =
-            wire::inventory(inventory).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let executor = ExecutorId::new(hello.executor.as_str());
         tracing::info!(%executor, address = hello.address, slots = hello.slots, "attached");
         let link = shared.driver.attached(&me, hello, held, outgoing);
@@ -169,6 +171,30 @@ impl Cluster for ClusterPort {
     }
 }
 
+/// All that an executor holds: what `Hello` names, and the parts that follow it.
+async fn inventory(
+    hello: &mut cluster::Hello,
+    inbound: &mut Streaming<cluster::FromExecutor>,
+) -> Result<Vec<HeldQuery>, Status> {
+    let mut held = Vec::new();
+    let mut part = hello.inventory.take().unwrap_or_default();
+    for _ in 0..MOST_PARTS {
+        let more = part.more;
+        let read = wire::inventory(part);
+        held.extend(read.map_err(|e| Status::invalid_argument(e.to_string()))?);
+        if !more {
+            return Ok(held);
+        }
+        part = match inbound.message().await?.and_then(|next| next.message) {
+            Some(Said::Inventory(part)) => part,
+            _ => return Err(Status::invalid_argument("the inventory breaks off")),
+        };
+    }
+    Err(Status::invalid_argument(format!(
+        "the inventory has more than {MOST_PARTS} parts"
+    )))
+}
+
 /// Takes in what an executor says until its stream ends, and finds out what that means.
 async fn listen(
     shared: Arc<Shared>,
@@ -201,7 +227,8 @@ async fn listen(
 /// False once another stream of the executor has taken this one's place.
 fn take_in(shared: &Shared, executor: &ExecutorId, link: LinkId, message: Said) -> bool {
     match message {
-        Said::Hello(_) => true,
+        // Those come before an executor is attached.
+        Said::Hello(_) | Said::Inventory(_) => true,
         Said::Held(held) => {
             if !shared.driver.heard(executor, link, None) {
                 return false;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::{Stream, StreamExt, stream};
 use paceline_model::SchedulerId;
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::from_executor::Message as Said;
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{PROTOCOL, cluster};
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +22,7 @@ use crate::node::Node;
 /// Plans and inventories may be large; this only bounds what a broken peer can make us hold.
 const MESSAGE_LIMIT: usize = 256 << 20;
 
-/// States are sent together up to about so many bytes a message.
+/// What there is to say is said in messages of up to about so many bytes.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// A scheduler that says nothing for so long is none.
@@ -59,8 +59,7 @@ pub(super) async fn converse(
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let (say, said) = mpsc::channel(4);
-    // The channel is new and has room.
-    let _ = say.send(hello(node)).await;
+    let said = stream::iter(hello(node)).chain(ReceiverStream::new(said));
     let begun = tokio::time::timeout(WELCOME_TIMEOUT, begin(&mut client, said)).await;
     let (welcome, inbound) = match begun {
         Ok(Ok(begun)) => begun,
@@ -112,9 +111,12 @@ impl Drop for Attached {
     }
 }
 
-fn hello(node: &Node) -> cluster::FromExecutor {
+/// What begins a stream: who this is, and all it holds.
+fn hello(node: &Node) -> Vec<cluster::FromExecutor> {
     let identity = &node.identity;
-    message(Said::Hello(cluster::Hello {
+    let inventory = node.book.lock().inventory();
+    let mut parts = parts(inventory).into_iter();
+    let hello = Said::Hello(cluster::Hello {
         protocol: PROTOCOL,
         executor: identity.executor.to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -122,8 +124,23 @@ fn hello(node: &Node) -> cluster::FromExecutor {
         zone: identity.zone.clone(),
         slots: node.slots.total(),
         memory_bytes: identity.memory.0,
-        inventory: Some(node.book.lock().inventory()),
-    }))
+        inventory: parts.next(),
+    });
+    let more = parts.map(Said::Inventory);
+    std::iter::once(hello).chain(more).map(message).collect()
+}
+
+/// Cuts an inventory into messages of a sensible size. What is held of one query stays together.
+fn parts(inventory: cluster::Inventory) -> Vec<cluster::Inventory> {
+    let batches = batches(inventory.queries);
+    let last = batches.len().saturating_sub(1);
+    let numbered = batches.into_iter().enumerate();
+    numbered
+        .map(|(nth, queries)| cluster::Inventory {
+            queries,
+            more: nth < last,
+        })
+        .collect()
 }
 
 fn message(said: Said) -> cluster::FromExecutor {
@@ -134,9 +151,9 @@ fn message(said: Said) -> cluster::FromExecutor {
 
 async fn begin(
     client: &mut ClusterClient<Channel>,
-    said: mpsc::Receiver<cluster::FromExecutor>,
+    said: impl Stream<Item = cluster::FromExecutor> + Send + 'static,
 ) -> Result<(cluster::Welcome, Streaming<cluster::FromScheduler>), Status> {
-    let mut inbound = client.attach(ReceiverStream::new(said)).await?.into_inner();
+    let mut inbound = client.attach(said).await?.into_inner();
     match inbound.message().await?.and_then(|first| first.message) {
         Some(Told::Welcome(welcome)) if !welcome.scheduler.is_empty() => Ok((welcome, inbound)),
         Some(_) => Err(Status::failed_precondition(
@@ -222,8 +239,8 @@ async fn speak(
             (held, book.outgoing(link.id, beat), book.attached())
         };
         // What an adopter is told comes before the states that follow from it.
-        if !held.is_empty() {
-            let held = cluster::Held { queries: held };
+        for queries in batches(held) {
+            let held = cluster::Held { queries };
             if say.send(message(Said::Held(held))).await.is_err() {
                 return;
             }
@@ -267,19 +284,19 @@ async fn speak(
     }
 }
 
-/// Cuts states into messages of a sensible size.
-fn batches(states: Vec<cluster::TaskState>) -> Vec<Vec<cluster::TaskState>> {
+/// Cuts what is to be said into messages of a sensible size.
+fn batches<M: prost::Message>(all: Vec<M>) -> Vec<Vec<M>> {
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     let mut bytes = 0;
-    for state in states {
-        let size = state.encoded_len();
+    for one in all {
+        let size = one.encoded_len();
         if bytes + size > BATCH_BYTES && !batch.is_empty() {
             batches.push(std::mem::take(&mut batch));
             bytes = 0;
         }
         bytes += size;
-        batch.push(state);
+        batch.push(one);
     }
     if !batch.is_empty() {
         batches.push(batch);
@@ -290,6 +307,7 @@ fn batches(states: Vec<cluster::TaskState>) -> Vec<Vec<cluster::TaskState>> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use prost::Message;
 
     use super::*;
 
@@ -302,6 +320,36 @@ mod tests {
         let batches = batches(vec![state; 5]);
         let lengths: Vec<_> = batches.iter().map(Vec::len).collect();
         assert_eq!(lengths, [2, 2, 1]);
+    }
+
+    fn held(query: u8, outputs: usize) -> cluster::HeldQuery {
+        let output = cluster::TaskState {
+            query: Bytes::from(vec![query; 16]),
+            ..cluster::TaskState::default()
+        };
+        cluster::HeldQuery {
+            query: output.query.clone(),
+            finished: vec![output; outputs],
+            ..cluster::HeldQuery::default()
+        }
+    }
+
+    #[test]
+    fn an_inventory_is_said_in_parts_and_no_query_is_cut() {
+        let one = held(0, 2).encoded_len() - held(0, 1).encoded_len();
+        // Three of them fit, and not a fourth.
+        let outputs = BATCH_BYTES * 3 / 10 / one;
+        let all: Vec<_> = (0..7).map(|query| held(query, outputs)).collect();
+        let parts = parts(cluster::Inventory {
+            queries: all.clone(),
+            more: false,
+        });
+        let told: Vec<_> = parts.iter().map(|part| part.more).collect();
+        assert_eq!(told, [true, true, false], "only the last one ends it");
+        let largest = parts.iter().map(Message::encoded_len).max();
+        assert!(largest < Some(BATCH_BYTES * 11 / 10), "{largest:?}");
+        let queries = parts.into_iter().flat_map(|part| part.queries);
+        assert!(queries.eq(all));
     }
 
     #[test]

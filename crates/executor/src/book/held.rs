@@ -329,7 +329,10 @@ impl Held {
             .iter()
             .map(|(query, held)| held.inventory(*query))
             .collect();
-        cluster::Inventory { queries }
+        cluster::Inventory {
+            queries,
+            more: false,
+        }
     }
 
     /// All that is held of one query.

@@ -266,7 +266,7 @@ impl Attached {
             }
             // What it holds of adopted queries, and its streams, are not of interest here.
             Some(Said::Held(_) | Said::Streams(_)) => {}
-            Some(Said::Hello(_)) | None => panic!("one hello is enough"),
+            Some(Said::Hello(_) | Said::Inventory(_)) | None => panic!("one hello is enough"),
         }
         true
     }
