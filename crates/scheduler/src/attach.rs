@@ -64,10 +64,14 @@ impl Cluster for ClusterPort {
                 hello.protocol
             )));
         }
-        if hello.executor.is_empty() || hello.address.is_empty() {
-            return Err(Status::invalid_argument(
-                "Hello names no executor or no address",
-            ));
+        if hello.executor.is_empty() {
+            return Err(Status::invalid_argument("Hello names no executor"));
+        }
+        if !can_be_dialed(&hello.address) {
+            return Err(Status::invalid_argument(format!(
+                "the executor's address '{}' is not host:port",
+                hello.address
+            )));
         }
         let held = inventory(&mut hello, &mut inbound).await?;
         let shared = Arc::clone(&self.shared);
@@ -169,6 +173,13 @@ impl Cluster for ClusterPort {
             .map_err(|e| Status::invalid_argument(e.message))?;
         Ok(Response::new(answer))
     }
+}
+
+/// Whether others can try: of an address that they cannot read they would only find out as they read
+/// from it.
+fn can_be_dialed(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// All that an executor holds: what `Hello` names, and the parts that follow it.

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use futures::stream;
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::from_executor::Message as Said;
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{PROTOCOL, cluster};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 
 use crate::support::Cluster;
 
@@ -59,6 +60,13 @@ pub(crate) async fn attach(client: &mut Client, all: Vec<cluster::FromExecutor>)
         _say: say,
         told: told.into_inner(),
     }
+}
+
+/// Why a stream is refused on which so much is said.
+pub(crate) async fn refused(client: &mut Client, all: Vec<cluster::FromExecutor>) -> Status {
+    let attached = tokio::time::timeout(PATIENCE, client.attach(stream::iter(all))).await;
+    let attached = attached.expect("an answer in time");
+    attached.map(drop).expect_err("it makes no sense")
 }
 
 impl Attached {

@@ -183,6 +183,14 @@ impl Cluster {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// What a scheduler has counted, whatever the labels.
+    pub(crate) fn total(&self, scheduler: usize, counter: &str) -> f64 {
+        let families = self.registries[scheduler].gather();
+        let family = families.iter().find(|family| family.name() == counter);
+        let metrics = family.unwrap().get_metric().iter();
+        metrics.map(|m| m.get_counter().get_value()).sum()
+    }
+
     /// Makes a table of several Parquet files: ids 0 to `rows`, a group, a value and a name.
     pub(crate) async fn make_table(&self, name: &str, rows: i64) -> std::path::PathBuf {
         let directory = self.directory.path().join(name);
