@@ -2,11 +2,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use paceline_core::Options;
-use paceline_model::{Attempt, ErrorClass, ExecutorId, TaskId};
+use paceline_model::{
+    Attempt, ErrorClass, ExchangeKind, ExecutorId, OutputId, Stage, StageGraph, StageId, TaskId,
+};
+use paceline_plan::{QueryPlan, SessionSettings, WriteInto};
+use paceline_proto::cluster;
+use paceline_proto::cluster::from_scheduler::Message;
+use paceline_proto::cluster::task_state::State as Reported;
 use prometheus::Registry;
+use tokio::sync::mpsc;
 use uuid::Uuid;
-
-use paceline_plan::WriteInto;
 
 use super::*;
 use crate::testing::{journal, journals};
@@ -37,6 +42,73 @@ fn record() -> QueryRecord {
     let query = QueryId(Uuid::now_v7());
     let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
     QueryRecord::new(query, "select 1".to_string(), schema, None, now, now)
+}
+
+/// A query of one stage that executors run as so many tasks.
+fn planned(tasks: u32) -> QueryRecord {
+    let stage = Stage {
+        id: StageId(0),
+        plan: Arc::from(&b"the plan"[..]),
+        partitions: tasks,
+        divisible: true,
+        exchange: ExchangeKind::Forward,
+        inputs: vec![],
+        deterministic: true,
+        scan_bytes: u64::MAX,
+        text: Arc::from(""),
+    };
+    let mut record = record();
+    record.plan = Some(QueryPlan {
+        graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
+        schema: Arc::new(Schema::empty()),
+        settings: SessionSettings::default(),
+        analyze: false,
+    });
+    record
+}
+
+type Stream = mpsc::Receiver<cluster::FromScheduler>;
+
+/// Attaches the executor `x`, which has one slot.
+fn attach(driver: &Driver) -> Stream {
+    let (outgoing, told) = mpsc::channel(100);
+    let hello = cluster::Hello {
+        executor: "x".to_string(),
+        slots: 1,
+        ..cluster::Hello::default()
+    };
+    let link = driver.attached(&driver.me(), hello, vec![], outgoing);
+    assert!(link.is_some());
+    told
+}
+
+/// The next launch that the executor is told of.
+async fn launched(driver: &Driver, told: &mut Stream) -> cluster::Launch {
+    let launch = async {
+        loop {
+            let told = told.recv().await.expect("the stream goes on");
+            if let Some(Message::Launch(launch)) = told.message {
+                return launch;
+            }
+        }
+    };
+    let launch = tokio::time::timeout(Duration::from_secs(10), launch);
+    // Cancel safety: time is kept by whoever waits for the next launch.
+    tokio::select! {
+        launch = launch => launch.expect("a launch in time"),
+        () = driver.keep_time() => panic!("time has no end"),
+    }
+}
+
+fn report(driver: &Driver, query: QueryId, task: &cluster::TaskLaunch, state: Reported) {
+    let id = OutputId {
+        query,
+        stage: StageId(0),
+        task: TaskId(task.task),
+        attempt: Attempt(task.attempt),
+    };
+    let executor = ExecutorId::new("x");
+    driver.reported(&executor, id, Epoch(0), wire::report(state));
 }
 
 fn is_moved(driver: &Driver, query: QueryId) -> bool {
@@ -138,4 +210,31 @@ async fn files_of_a_failed_copy_go_once_its_outcome_is_told() {
     // An attempt may say that it has stopped after the record has gone.
     driver.let_go(query);
     assert_eq!(driver.leaves_behind(query), Some(into));
+}
+
+#[tokio::test]
+async fn the_plan_of_a_stage_is_sent_to_an_executor_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let mut told = attach(&driver);
+    let planned = planned(3);
+    let query = planned.query;
+    driver.submit(planned, None);
+    // One runs and one waits for the slot; the third has to wait for its launch.
+    let first = launched(&driver, &mut told).await;
+    assert_eq!(first.tasks.len(), 2);
+    assert_eq!(first.plan.as_deref(), Some(&b"the plan"[..]));
+    let finished = Reported::Finished(cluster::Finished::default());
+    report(&driver, query, &first.tasks[0], finished);
+    let second = launched(&driver, &mut told).await;
+    assert_eq!(second.plan, None, "it has the plan");
+    let lacking = Reported::Failed(cluster::Failed {
+        class: ErrorClass::Retryable.as_str().to_string(),
+        message: "plan not here".to_string(),
+        lost: vec![],
+    });
+    report(&driver, query, &second.tasks[0], lacking);
+    let third = launched(&driver, &mut told).await;
+    assert_eq!(third.tasks[0].task, second.tasks[0].task);
+    assert_eq!(third.plan, first.plan, "it said that it has none");
 }
