@@ -26,6 +26,7 @@
 //! - An output is whole or not there. One that is still being written can be followed, by those who
 //!   ask for it, and is lost to them if its attempt does not finish.
 //! - A writer never waits for a reader.
+//! - Outputs in memory are never more than the limit, but for what attempts that write may buffer.
 //! - A lane that nobody reads holds no other up: each has credit of its own, and the receiving side
 //!   always takes what arrives.
 //! - A partition is read in the order of its outputs and, within each, of its frames; a whole

@@ -1,7 +1,7 @@
 //! Accounting for the memory of outputs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prometheus::IntGauge;
 
@@ -43,6 +43,10 @@ impl MemoryBudget {
         self.gauge.add(signed(bytes));
     }
 
+    fn is_exceeded(&self) -> bool {
+        self.used() > self.limit
+    }
+
     fn remove(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.gauge.sub(signed(bytes));
@@ -58,6 +62,8 @@ pub(crate) fn signed(bytes: u64) -> i64 {
 pub(crate) struct Account {
     budget: Arc<MemoryBudget>,
     used: AtomicU64,
+    /// Whether it ever took more than was left.
+    overdrawn: AtomicBool,
 }
 
 impl Account {
@@ -65,6 +71,7 @@ impl Account {
         Arc::new(Account {
             budget,
             used: AtomicU64::new(0),
+            overdrawn: AtomicBool::new(false),
         })
     }
 
@@ -90,7 +97,16 @@ impl Account {
     /// Takes so much, even beyond the limit.
     pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
         self.budget.add(bytes);
+        if self.budget.is_exceeded() {
+            self.overdrawn.store(true, Ordering::Relaxed);
+        }
         self.hold(bytes)
+    }
+
+    /// Whether the limit is exceeded, and this output has a part in it. What never took more than was
+    /// left need not go because others did.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.overdrawn.load(Ordering::Relaxed) && self.budget.is_exceeded()
     }
 
     fn hold(self: &Arc<Self>, bytes: u64) -> Charge {
@@ -159,5 +175,18 @@ mod tests {
         );
         drop((first, forced));
         assert_eq!((budget.used(), account.used(), gauge.get()), (0, 0, 0));
+    }
+
+    #[test]
+    fn only_who_took_more_than_was_left_is_too_much_and_only_while_it_is() {
+        let gauge = IntGauge::new("g", "g").unwrap();
+        let budget = Arc::new(MemoryBudget::new(100, gauge));
+        let [modest, greedy] = [(); 2].map(|()| Account::new(Arc::clone(&budget)));
+        let within = modest.try_charge(90).unwrap();
+        let beyond = greedy.charge(20);
+        assert_eq!((modest.is_too_much(), greedy.is_too_much()), (false, true));
+        drop(within);
+        assert!(!greedy.is_too_much(), "there is room by now");
+        drop(beyond);
     }
 }

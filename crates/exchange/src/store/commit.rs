@@ -21,17 +21,20 @@ use crate::metrics::Tier;
 type Runs = OwnedMutexGuard<Option<Arc<DiskFile>>>;
 
 impl Output {
-    /// Makes the output whole: in memory if all of it is there, else as one file.
+    /// Makes the output whole: in memory if all of it is there and may stay, else as one file. What an
+    /// attempt may buffer beyond the limit, it may only while it writes.
     pub(crate) async fn finish(self: &Arc<Self>) -> Result<OutputSummary, StoreError> {
         let runs = Arc::clone(&self.runs).lock_owned().await;
         if runs.is_none() {
             for part in &self.parts {
                 self.complete_pending(&mut part.lock());
             }
-            let summary = self.summary(0);
-            self.commit(summary.clone())?;
-            self.metrics.stored(Tier::Memory, summary.bytes);
-            return Ok(summary);
+            if !self.account.is_too_much() {
+                let summary = self.summary(0);
+                self.commit(summary.clone())?;
+                self.metrics.stored(Tier::Memory, summary.bytes);
+                return Ok(summary);
+            }
         }
         // As with spilling, it all happens in the blocking task, so that it is cleaned up however
         // this future ends.
@@ -286,4 +289,60 @@ fn has_small_frames(slots: &[Slot]) -> bool {
     }
     let count = slots.len() as u64;
     count > 1 && rows < count * FRAME_ROWS as u64 / 4 && bytes < count * FRAME_BYTES / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use paceline_model::{Attempt, ByteSize, OutputId, PartitionRange, QueryId, StageId, TaskId};
+    use prometheus::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{ExchangeMetrics, OutputStore, StoreOptions};
+
+    #[tokio::test]
+    async fn the_file_has_one_partition_after_the_other_however_they_were_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            memory_limit: ByteSize(0),
+            attempt_buffer: ByteSize(64 << 10),
+            ..StoreOptions::new(directory.path())
+        };
+        let metrics = ExchangeMetrics::register(&Registry::new()).unwrap();
+        let store = OutputStore::open(options, metrics).unwrap();
+        let id = OutputId {
+            query: QueryId(Uuid::nil()),
+            stage: StageId(0),
+            task: TaskId(0),
+            attempt: Attempt(0),
+        };
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let range = PartitionRange::new(3, 4);
+        let writer = store.create(id, Arc::clone(&schema), range).unwrap();
+        for round in 0..20 {
+            for partition in range.iter() {
+                let numbers = Int64Array::from_iter_values(round * 1000..round * 1000 + 1000);
+                let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(numbers)];
+                let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+                writer.write(partition, batch).await.unwrap();
+            }
+        }
+        let summary = writer.finish().await.unwrap();
+
+        let output = store.get(&id).unwrap();
+        let file = fs::read(&output.path).unwrap();
+        assert_eq!(file.len() as u64, summary.disk_bytes);
+        let manifest = Manifest::parse(&file).unwrap();
+        assert_eq!(manifest.range, range);
+        let mut at = 0;
+        for partition in &manifest.partitions {
+            assert_eq!(partition.rows, 20_000);
+            for frame in &partition.frames {
+                assert_eq!(frame.offset, at, "partitions lie side by side, in order");
+                at += frame.bytes;
+            }
+        }
+    }
 }

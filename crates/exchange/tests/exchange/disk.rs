@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use paceline_exchange::{
     ExchangeMetrics, OutputStore, StoreError, StoreOptions, StoreUsage, Which,
 };
-use paceline_model::{ByteSize, ErrorClass, PartitionRange};
+use paceline_model::{ByteSize, ErrorClass, OutputId, OutputSummary, PartitionRange};
 use prometheus::Registry;
 
 use crate::support::{
@@ -90,6 +90,73 @@ async fn what_does_not_fit_in_memory_becomes_one_file() {
     assert_eq!(holder.store.usage(), StoreUsage::default());
     assert_eq!(holder.files("frames").len(), 0);
     assert_eq!(holder.metric("paceline_exchange_disk_bytes", ""), 0);
+}
+
+/// What an attempt may always buffer must not stay once it is whole: outputs would add up to any size.
+#[tokio::test]
+async fn what_stays_in_memory_is_never_more_than_the_limit() {
+    const LIMIT: u64 = 1 << 20;
+    const BUFFER: u64 = 256 << 10;
+    let holder = Holder::start_with("h", |options| {
+        options.memory_limit = ByteSize(LIMIT);
+        options.attempt_buffer = ByteSize(BUFFER);
+    })
+    .await;
+    let (query, range) = (query(), PartitionRange::new(0, 4));
+    let mut outputs = Vec::new();
+    for task in 0..20 {
+        // Less than may be buffered, and more, in turn.
+        let rounds = if task % 2 == 0 { 1 } else { 4 };
+        let id = output(query, task);
+        let writer = holder.writer(id, range);
+        for round in 0..rounds {
+            for p in range.iter() {
+                let first = round * 500;
+                writer.write(p, batch(first..first + 500)).await.unwrap();
+                let used = holder.store.usage().memory_bytes;
+                assert!(used <= LIMIT + BUFFER, "{used} bytes while it is written");
+            }
+        }
+        let summary = writer.finish().await.unwrap();
+        assert_eq!(summary.rows, 500 * 4 * rounds as u64);
+        let used = holder.store.usage().memory_bytes;
+        assert!(used <= LIMIT, "{used} bytes after task {task}");
+        outputs.push((id, summary));
+    }
+    let (on_disk, in_memory): (Vec<_>, Vec<_>) = outputs
+        .iter()
+        .partition(|(_, summary)| summary.disk_bytes > 0);
+    let small = |(id, _): &&(OutputId, _)| id.task.0 % 2 == 0;
+    assert!(
+        in_memory.len() > 1 && on_disk.iter().any(small),
+        "{outputs:?}"
+    );
+    let usage = holder.store.usage();
+    assert!(usage.memory_bytes > LIMIT / 2, "the budget is used");
+    assert_eq!(holder.files("frames").len(), on_disk.len(), "one file each");
+    assert_eq!(holder.files("runs").len() + holder.files("tmp").len(), 0);
+    let stored = |tier| holder.metric("paceline_exchange_stored_bytes_total", tier);
+    let bytes = |of: &[&(OutputId, OutputSummary)], each: fn(&OutputSummary) -> u64| -> u64 {
+        of.iter().map(|(_, summary)| each(summary)).sum()
+    };
+    assert_eq!(stored("memory"), bytes(&in_memory, |summary| summary.bytes));
+    let written = bytes(&on_disk, |summary| summary.disk_bytes);
+    assert_eq!((stored("disk"), usage.disk_bytes), (written, written));
+
+    for (id, summary) in &outputs {
+        let reader = reader_at(&holder, query, vec![holder.location(*id, range)], range);
+        for p in range.iter() {
+            let read = numbers(partition(&reader, p)).await.unwrap();
+            assert!(read.into_iter().eq(0..summary.rows as i64 / 4));
+        }
+    }
+    // Once there is room again, what comes stays.
+    for (id, _) in &in_memory {
+        holder.store.release(id);
+    }
+    let writer = holder.writer(output(query, 20), range);
+    writer.write(0, batch(0..500)).await.unwrap();
+    assert_eq!(writer.finish().await.unwrap().disk_bytes, 0);
 }
 
 #[tokio::test]
