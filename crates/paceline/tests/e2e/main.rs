@@ -18,6 +18,7 @@ mod chaos;
 mod commands;
 mod demo;
 mod faults;
+mod house;
 mod http;
 mod left;
 mod lying_servers;

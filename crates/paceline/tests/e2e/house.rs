@@ -1,0 +1,243 @@
+//! What the project is made of, read from its own files: what comes in from outside, which crate knows
+//! which, and whether the tests are there that its pages name.
+//!
+//! `cargo deny check` says more of the first; it takes minutes to build, and this is always there.
+
+mod licences;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Which crate knows which, as ARCHITECTURE.md draws it. Tests and benches may know more.
+const ARROWS: [(&str, &[&str]); 13] = [
+    ("core", &["model", "sabotage"]),
+    ("exchange", &["model", "proto", "sabotage"]),
+    (
+        "executor",
+        &["exchange", "model", "plan", "proto", "sabotage"],
+    ),
+    ("frontend", &["model", "telemetry"]),
+    ("model", &[]),
+    (
+        "paceline",
+        &[
+            "core",
+            "exchange",
+            "executor",
+            "frontend",
+            "model",
+            "plan",
+            "proto",
+            "scheduler",
+            "store",
+            "telemetry",
+            "testkit",
+        ],
+    ),
+    ("plan", &["model"]),
+    ("proto", &["model"]),
+    ("sabotage", &[]),
+    (
+        "scheduler",
+        &[
+            "core",
+            "exchange",
+            "frontend",
+            "model",
+            "plan",
+            "proto",
+            "store",
+            "telemetry",
+        ],
+    ),
+    ("store", &["core", "model", "proto", "sabotage"]),
+    ("telemetry", &[]),
+    ("testkit", &[]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn table(path: impl AsRef<Path>) -> toml::Table {
+    read(path).parse().unwrap()
+}
+
+/// A package that a lock file has.
+struct Locked {
+    name: String,
+    version: String,
+    /// None of the workspace's own.
+    source: Option<String>,
+}
+
+fn locked(path: &str) -> Vec<Locked> {
+    let lock = table(path);
+    let packages = lock["package"].as_array().unwrap().iter();
+    let text = |package: &toml::Value, field: &str| Some(package.get(field)?.as_str()?.to_string());
+    packages
+        .map(|package| Locked {
+            name: text(package, "name").unwrap(),
+            version: text(package, "version").unwrap(),
+            source: text(package, "source"),
+        })
+        .collect()
+}
+
+/// How many versions of each package there are.
+fn versions() -> BTreeMap<String, usize> {
+    let mut versions = BTreeMap::new();
+    for package in locked("Cargo.lock") {
+        *versions.entry(package.name).or_default() += 1;
+    }
+    versions
+}
+
+#[test]
+fn what_is_banned_stays_out_and_what_types_meet_in_is_there_once() {
+    let (deny, versions) = (table("deny.toml"), versions());
+    for ban in deny["bans"]["deny"].as_array().unwrap() {
+        let name = ban["crate"].as_str().unwrap();
+        let once = ban.get("deny-multiple-versions").is_some();
+        let found = versions.get(name).copied().unwrap_or(0);
+        assert_eq!(found, usize::from(once), "versions of {name}");
+    }
+    let engine = |name: &&String| name.starts_with("arrow") || name.starts_with("datafusion");
+    let engine: Vec<_> = versions.keys().filter(engine).collect();
+    assert!(engine.len() > 30, "{engine:?}");
+    for name in engine {
+        assert_eq!(versions[name], 1, "versions of {name}");
+    }
+}
+
+#[test]
+fn everything_comes_from_the_one_registry_and_in_some_version() {
+    for lock in ["Cargo.lock", "checks/ownership/Cargo.lock"] {
+        for package in locked(lock) {
+            let (name, source) = (package.name, package.source.as_deref());
+            let ours = name.starts_with("paceline") && source.is_none();
+            assert!(ours || source == Some(CRATES_IO), "{name}: {source:?}");
+        }
+    }
+    let workspace = table("Cargo.toml");
+    for (name, wanted) in workspace["workspace"]["dependencies"].as_table().unwrap() {
+        let version = wanted.as_str().or_else(|| wanted.get("version")?.as_str());
+        assert!(version.is_some() || wanted.get("path").is_some(), "{name}");
+        assert!(!version.unwrap_or_default().contains('*'), "{name}");
+    }
+}
+
+#[test]
+fn every_licence_is_one_that_is_allowed() {
+    let packages = locked("Cargo.lock");
+    let manifest = |package: &Locked| {
+        let folder = format!("{}-{}", package.name, package.version);
+        let mut folders = registries().into_iter().map(|all| all.join(&folder));
+        folders.find_map(|folder| fs::read_to_string(folder.join("Cargo.toml")).ok())
+    };
+    // Where sources are vendored, they are elsewhere.
+    let toml = packages.iter().find(|package| package.name == "toml");
+    if manifest(toml.unwrap()).is_none() {
+        return;
+    }
+    let allowed = licences::Allowed::by(&table("deny.toml"));
+    let mut seen = 0;
+    for package in &packages {
+        // What only other platforms need is not there.
+        let Some(manifest) = manifest(package) else {
+            continue;
+        };
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let licence = manifest["package"].get("license").and_then(|l| l.as_str());
+        let licence = licence.unwrap_or_default();
+        assert!(allowed.allows(licence), "{}: '{licence}'", package.name);
+        seen += 1;
+    }
+    assert!(seen > 200, "only {seen} of {}", packages.len());
+}
+
+/// Where cargo keeps what it has downloaded.
+fn registries() -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
+    let folders = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    let folders = folders.into_iter().flatten().flatten();
+    folders.map(|folder| folder.path()).collect()
+}
+
+#[test]
+fn arrows_between_crates_are_those_of_the_picture() {
+    let folders = fs::read_dir(root().join("crates")).unwrap().flatten();
+    let mut names: Vec<_> = folders
+        .map(|folder| folder.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(
+        names.iter().eq(ARROWS.iter().map(|(name, _)| name)),
+        "{names:?}"
+    );
+    for (name, known) in ARROWS {
+        let manifest = table(format!("crates/{name}/Cargo.toml"));
+        let empty = toml::Table::new();
+        let all = manifest.get("dependencies").and_then(|all| all.as_table());
+        let all = all.unwrap_or(&empty);
+        let mut ours: Vec<_> = all
+            .keys()
+            .filter_map(|name| name.strip_prefix("paceline-"))
+            .collect();
+        ours.sort_unstable();
+        assert_eq!(ours, known, "what {name} knows");
+        if let Some(broken) = all.get("paceline-sabotage") {
+            let optional = broken.get("optional").and_then(|it| it.as_bool());
+            assert_eq!(
+                optional,
+                Some(true),
+                "{name}: only checks/sabotage wants it"
+            );
+        }
+    }
+    let core = table("crates/core/Cargo.toml");
+    let core = core["dependencies"].as_table().unwrap();
+    let outside = core.keys().filter(|name| !name.starts_with("paceline-"));
+    assert!(
+        outside.eq(["thiserror"]),
+        "core has no I/O, clock or randomness"
+    );
+}
+
+fn gather(folder: &Path, sources: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            gather(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_page_on_faults_names_tests_that_are_there() {
+    let mut sources = String::new();
+    for folder in ["crates", "checks/ownership/tests"] {
+        gather(&root().join(folder), &mut sources);
+    }
+    let page = read("docs/faults.md");
+    let quoted = page.split('`').skip(1).step_by(2);
+    let mut seen = 0;
+    for (module, name) in quoted.filter_map(|quoted| quoted.rsplit_once("::")) {
+        let there = [format!("fn {name}("), format!("mod {name};")];
+        let found = there.iter().any(|there| sources.contains(there.as_str()));
+        assert!(found, "docs/faults.md names {module}::{name}");
+        seen += 1;
+    }
+    assert!(seen > 40, "only {seen} tests");
+}
