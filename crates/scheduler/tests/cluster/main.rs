@@ -6,6 +6,7 @@ mod garbage;
 mod inherited;
 mod inventories;
 mod lists;
+mod metrics;
 mod nonsense;
 mod port;
 mod queries;
