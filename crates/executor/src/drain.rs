@@ -19,6 +19,10 @@ const LAST_STREAMS: Duration = Duration::from_secs(5);
 /// Sweeps until the stop.
 pub(crate) async fn keep_sweeping(node: Arc<Node>) {
     let interval = SWEEP_INTERVAL.min(node.pace.orphan_ttl / 2);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for a sweep, and nobody tells that a query is an orphan"
+    )]
     let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(10)));
     // Cancel safety: a tick is only waited for.
     loop {

@@ -122,6 +122,10 @@ impl Cluster for ClusterPort {
 
     async fn watch(&self, _: Request<cluster::WatchRequest>) -> Result<Response<Watching>, Status> {
         let shared = Arc::clone(&self.shared);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a word now and then is what shows that nothing is wrong"
+        )]
         let mut beat = tokio::time::interval(WATCH_BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let beats = IntervalStream::new(beat).map(move |_| {

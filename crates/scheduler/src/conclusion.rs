@@ -194,6 +194,10 @@ impl QueryRecord {
 
 /// Removes results whose time is over, for as long as it is polled. The schedulers share that work.
 pub(crate) async fn sweep_results(shared: Arc<Shared>) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for a sweep: results go when their time is over"
+    )]
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -21,6 +21,10 @@ const NO_QUERY: QueryId = QueryId(Uuid::nil());
 pub(crate) async fn sweep_garbage(shared: Arc<Shared>, garbage: Garbage, age: Duration) {
     let [shortest, longest] = SWEEPS;
     let every = (age / 8).clamp(shortest, longest);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for a sweep: names go when their time is over"
+    )]
     let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

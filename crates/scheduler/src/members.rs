@@ -263,6 +263,10 @@ impl Membership {
 
 /// Beats for as long as it is polled.
 pub(crate) async fn keep_beating(shared: Arc<Shared>) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a beacon is what stands still if its scheduler does"
+    )]
     let mut ticks = tokio::time::interval(shared.membership.interval / LOOKS_PER_BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for look in (0..LOOKS_PER_BEAT).cycle() {

@@ -194,6 +194,10 @@ impl Scheduler {
 
 /// Looks through records, and for executors that say nothing, for as long as it is polled.
 async fn look_after(driver: Arc<Driver>, timeout: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "silence is looked for: nobody tells of it"
+    )]
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

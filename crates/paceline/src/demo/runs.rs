@@ -120,6 +120,10 @@ async fn through(
 
 async fn watch(http: Http, query: QueryId, label: String) {
     let line = progress::line();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "people look on, and nobody else waits"
+    )]
     let mut ticks = tokio::time::interval(ASK_EVERY);
     loop {
         ticks.tick().await;

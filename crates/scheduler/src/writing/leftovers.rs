@@ -69,6 +69,10 @@ fn names(files: &[DataFile]) -> BTreeSet<String> {
 pub(crate) async fn sweep_leftovers(shared: Arc<Shared>) {
     let (shortest, longest) = SWEEP;
     let every = (shared.dropped_ttl / 4).clamp(shortest, longest);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for a sweep, and nobody tells of files that are left"
+    )]
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sweep = Sweep::default();

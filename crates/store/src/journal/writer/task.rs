@@ -310,6 +310,10 @@ async fn sent(sending: &mut Option<BoxFuture<'static, AppendOutcome>>) -> Append
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "records linger for others to go with: nobody waits for those"
+)]
 async fn at(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
