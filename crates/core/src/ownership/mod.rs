@@ -19,13 +19,16 @@
 //! - a journal is *drained* once each query in it is settled: the claim of its epoch names somebody
 //!   else, or the claim of the next epoch exists. Only then may its segments go.
 //!
-//! `tests/model` runs these very functions through every order of steps, crashes and late writes of
+//! After a seal [`Presence`] decides when its scheduler, which has another id by then, is a member again.
+//!
+//! `checks/ownership` runs these very functions through every order of steps, crashes and late writes of
 //! three schedulers.
 
 mod appender;
 mod chain;
 mod claims;
 mod driver;
+mod presence;
 mod rendezvous;
 mod rules;
 mod standing;
@@ -36,6 +39,7 @@ pub use appender::{Append, AppendAction, AppendOptions, AppendOutcome, Appender,
 pub use chain::{Chain, Gap, SegmentKind, Take};
 pub use claims::{ClaimBook, Claims, Known};
 pub use driver::{Ownership, OwnershipAction, OwnershipEvent};
+pub use presence::{Presence, PresenceEvent};
 pub use rendezvous::{rank, ranked};
 pub use rules::{Rule, Rules};
 pub use standing::{Entry, Standing};
