@@ -75,6 +75,7 @@ impl Cluster for ClusterPort {
         }
         let held = inventory(&mut hello, &mut inbound).await?;
         let shared = Arc::clone(&self.shared);
+        shared.reached();
         if shared.has_handed_over() {
             return Err(Status::unavailable("this scheduler is shutting down"));
         }
@@ -106,6 +107,7 @@ impl Cluster for ClusterPort {
         &self,
         request: Request<cluster::CatalogChangedRequest>,
     ) -> Result<Response<cluster::CatalogChangedResponse>, Status> {
+        self.shared.reached();
         let version = CatalogVersion(request.into_inner().version);
         let catalog = self
             .shared
@@ -121,6 +123,7 @@ impl Cluster for ClusterPort {
     type WatchStream = Watching;
 
     async fn watch(&self, _: Request<cluster::WatchRequest>) -> Result<Response<Watching>, Status> {
+        self.shared.reached();
         let shared = Arc::clone(&self.shared);
         #[expect(
             clippy::disallowed_methods,
@@ -141,6 +144,7 @@ impl Cluster for ClusterPort {
         &self,
         request: Request<cluster::SealedRequest>,
     ) -> Result<Response<cluster::Empty>, Status> {
+        self.shared.reached();
         let journal = SchedulerId::new(request.into_inner().scheduler);
         if journal.as_str().is_empty() {
             return Err(Status::invalid_argument("no scheduler is named"));

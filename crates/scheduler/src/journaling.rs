@@ -29,11 +29,17 @@ impl Journaling {
         Journal::begin(id, self.journals.clone(), self.options)
     }
 
-    /// Opens the journal of a new id, whose end will be news.
-    pub(crate) fn begin(&self, shared: &Arc<Shared>, id: SchedulerId) -> Journal {
-        let journal = self.open(id);
+    /// Has the scribe write into the journal of a new id. Its first record will be news, and its end.
+    pub(crate) fn begin(&self, shared: &Arc<Shared>, id: SchedulerId) {
+        let journal = self.open(id.clone());
         self.watch(shared, &journal);
-        journal
+        let first = shared.driver.scribe.begin(journal);
+        let telling = Arc::clone(shared);
+        shared.spawn_until_stopped(async move {
+            if first.await.is_ok() {
+                telling.driver.newsroom.tell(News::Needed(id));
+            }
+        });
     }
 
     /// Makes news of a journal's end.

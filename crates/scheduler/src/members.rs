@@ -39,8 +39,10 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 struct Seen {
     own: Beacon,
-    /// When the last beat began that came to its end.
-    beaten: Instant,
+    /// Who this scheduler is while it stays apart: its beacon goes on under the id that is over.
+    apart: Option<SchedulerId>,
+    /// When the last beat under the own id began that came to its end, if there was any.
+    beaten: Option<Instant>,
     liveness: Liveness,
     /// Schedulers whose journal is sealed: whatever their beacon says, they own nothing.
     gone: BTreeSet<SchedulerId>,
@@ -57,7 +59,8 @@ impl Membership {
             members,
             seen: Mutex::new(Seen {
                 own,
-                beaten: Instant::now(),
+                apart: None,
+                beaten: Some(Instant::now()),
                 liveness,
                 gone: BTreeSet::new(),
                 known: BTreeSet::new(),
@@ -69,6 +72,13 @@ impl Membership {
 
     /// Makes oneself known and looks around. `begun` is the time at which that began.
     pub(crate) async fn beat(&self, begun: Instant) -> Result<(), paceline_store::StoreError> {
+        let shown = self.show().await?;
+        self.has_shown(&shown, begun);
+        Ok(())
+    }
+
+    /// Writes the own beacon and looks around. Returns the id that the beacon has.
+    async fn show(&self) -> Result<SchedulerId, paceline_store::StoreError> {
         let own = {
             let mut seen = self.seen.lock();
             seen.own.beat += 1;
@@ -76,15 +86,24 @@ impl Membership {
         };
         self.members.beat(&own).await?;
         self.look().await?;
-        self.seen.lock().beaten = begun;
-        Ok(())
+        Ok(own.scheduler)
     }
 
-    /// Whether others may hold this scheduler for gone at that time: it was frozen, or the store was
-    /// away. The next beat that succeeds ends that.
+    /// Notes that a beat under that id, which began at that time, came to its end.
+    fn has_shown(&self, id: &SchedulerId, begun: Instant) {
+        let seen = &mut *self.seen.lock();
+        if seen.own.scheduler == *id {
+            seen.beaten = Some(begun);
+        }
+    }
+
+    /// Whether others may hold this scheduler for gone at that time: it was frozen, the store was away,
+    /// or it stays apart. The next beat that succeeds ends that, but for one that is apart.
     pub(crate) fn may_be_missed(&self, at: Instant) -> bool {
-        let silence = at.saturating_duration_since(self.seen.lock().beaten);
-        silence >= self.interval * OWN_MISSED_BEATS
+        let seen = self.seen.lock();
+        let limit = self.interval * OWN_MISSED_BEATS;
+        let missed = |beaten: Instant| at.saturating_duration_since(beaten) >= limit;
+        seen.apart.is_some() || seen.beaten.is_none_or(missed)
     }
 
     /// Looks around now.
@@ -197,18 +216,32 @@ impl Membership {
         }
     }
 
-    /// Makes oneself known under another id; the beacon of the former one goes.
-    pub(crate) fn renew(&self, shared: &Arc<Shared>, id: SchedulerId) {
+    /// Stays apart under another id: the beacon goes on under the former one, which others know to be
+    /// over, so that they neither watch this scheduler nor wait for it, and go on telling it.
+    pub(crate) fn stay_apart(&self, id: SchedulerId) {
+        let seen = &mut *self.seen.lock();
+        seen.apart = Some(id);
+        seen.gone.insert(seen.own.scheduler.clone());
+    }
+
+    /// Whether this scheduler stays apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.seen.lock().apart.is_some()
+    }
+
+    /// Makes oneself known under the id that one has while apart; the beacon of the former one goes.
+    pub(crate) fn join(&self, shared: &Arc<Shared>) {
         let former = {
-            let mut seen = self.seen.lock();
+            let seen = &mut *self.seen.lock();
+            let Some(id) = seen.apart.take() else { return };
+            seen.beaten = None;
             seen.own.beat = 0;
             seen.own.incarnation = Incarnation(Uuid::new_v4());
             std::mem::replace(&mut seen.own.scheduler, id)
         };
-        self.gone_for_good(&former);
         let telling = Arc::clone(shared);
         shared.spawn(async move {
-            if let Err(error) = telling.membership.beat(Instant::now()).await {
+            if let Err(error) = beat(&telling).await {
                 tracing::warn!(%error, "the new id is not known yet; the next beat says it again");
             }
             telling.membership.remove_beacon(&former).await;
@@ -217,7 +250,15 @@ impl Membership {
 
     /// All live schedulers, this one first.
     pub(crate) fn live(&self) -> Vec<Beacon> {
-        let mut all = vec![self.seen.lock().own.clone()];
+        let own = {
+            let seen = self.seen.lock();
+            let present = seen.apart.as_ref().unwrap_or(&seen.own.scheduler);
+            Beacon {
+                scheduler: present.clone(),
+                ..seen.own.clone()
+            }
+        };
+        let mut all = vec![own];
         all.extend(self.peers());
         all
     }
@@ -308,12 +349,16 @@ fn is_forsaken(shared: &Shared) -> bool {
 }
 
 async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {
-    let begun = Instant::now();
-    // Once the beat is done, nothing else tells of the pause before it.
-    if shared.membership.may_be_missed(begun) {
+    let (membership, begun) = (&shared.membership, Instant::now());
+    let missed = membership.may_be_missed(begun);
+    let shown = membership.show().await?;
+    // Whoever changed the catalog before it saw this beat did not tell of it, and whoever did after it
+    // will. Between the two nothing else tells of the pause, so the doubt comes first.
+    if missed {
         shared.catalog.doubt();
     }
-    shared.membership.beat(begun).await
+    membership.has_shown(&shown, begun);
+    Ok(())
 }
 
 /// Tells schedulers that were taken over and live. One that drives nothing would not find out, and
@@ -363,6 +408,36 @@ mod tests {
         let times = missed.iter().filter(|missed| **missed).count();
         assert_eq!(times, 1, "{missed:?}");
         assert!(!missed[0], "a listing may lag behind");
+    }
+
+    #[tokio::test]
+    async fn who_stays_apart_is_missed_until_it_has_beaten_under_its_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = testing::shared(directory.path()).await;
+        let membership = &shared.membership;
+        let members = Members::new(store(directory.path()));
+        let names = async || {
+            let beacons = members.list().await.unwrap().beacons;
+            let names = beacons.into_iter().map(|beacon| beacon.scheduler);
+            names.collect::<Vec<_>>()
+        };
+        let (former, next) = (shared.driver.me(), SchedulerId::new("next"));
+        membership.beat(Instant::now()).await.unwrap();
+        assert!(!membership.may_be_missed(Instant::now()));
+        membership.stay_apart(next.clone());
+        membership.beat(Instant::now()).await.unwrap();
+        assert_eq!(names().await, [former.clone()], "as all know it");
+        assert_eq!(membership.live()[0].scheduler, next, "as it knows itself");
+        assert!(membership.is_over(&former) && membership.is_apart());
+        assert!(membership.may_be_missed(Instant::now()));
+        // What is begun is seen through when the scheduler stops.
+        membership.join(&shared);
+        assert!(membership.may_be_missed(Instant::now()), "not shown yet");
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        assert_eq!(names().await, [next]);
+        assert!(!membership.may_be_missed(Instant::now()));
     }
 
     #[tokio::test]

@@ -47,6 +47,10 @@ pub(crate) enum News {
     Doubt,
     /// The own journal was written to, so it is open.
     Trust,
+    /// An executor or another scheduler reached this one, which stays apart.
+    Reached,
+    /// There is something to write into the journal of this scheduler, under that id of it.
+    Needed(SchedulerId),
     /// This scheduler's journal is over.
     Closed(SchedulerId, Closed),
 }

@@ -50,8 +50,11 @@ enum Note {
     Forget { query: QueryId },
     /// Everything that waits is to be written now.
     Flush { told: Told },
-    /// From now on this journal is written.
-    Begin { journal: Journal },
+    /// From now on this journal is written; who begins it is told when there is something to write.
+    Begin {
+        journal: Journal,
+        first: oneshot::Sender<()>,
+    },
 }
 
 /// Notes things down, in the order in which they are told. Cheap to clone.
@@ -80,6 +83,7 @@ impl Scribe {
         let (notes, inbox) = mpsc::unbounded_channel();
         let desk = Desk {
             journal,
+            first: None,
             queries: HashMap::new(),
             since_compact: 0,
         };
@@ -149,14 +153,19 @@ impl Scribe {
         durable.await.unwrap_or(Err(AppendError::Stopped))
     }
 
-    /// Writes into another journal from now on; what the former one held is not carried over.
-    pub(crate) fn begin(&self, journal: Journal) {
-        self.tell(Note::Begin { journal });
+    /// Writes into another journal from now on; what the former one held is not carried over. What is
+    /// returned tells when there is something to write into it.
+    pub(crate) fn begin(&self, journal: Journal) -> oneshot::Receiver<()> {
+        let (first, told) = oneshot::channel();
+        self.tell(Note::Begin { journal, first });
+        told
     }
 }
 
 struct Desk {
     journal: Journal,
+    /// Whom to tell of the first record for the journal.
+    first: Option<oneshot::Sender<()>>,
     queries: HashMap<QueryId, Written>,
     since_compact: usize,
 }
@@ -190,7 +199,7 @@ impl Desk {
                 ..
             } => {
                 self.queries.insert(query, Written::Something);
-                self.since_compact += 1;
+                self.begin_writing();
                 let deferred = self.journal.defer(*record, Duration::ZERO).await;
                 tokio::spawn(async move {
                     let durable = match deferred {
@@ -218,8 +227,9 @@ impl Desk {
                 let _ = self.journal.forget(query).await;
             }
             Note::Flush { told } => self.compact(Some(told)),
-            Note::Begin { journal } => {
+            Note::Begin { journal, first } => {
                 self.journal = journal;
+                self.first = Some(first);
                 self.queries.clear();
                 self.since_compact = 0;
             }
@@ -237,7 +247,7 @@ impl Desk {
                 self.queries.insert(query, Written::Perhaps(Vec::new()));
             }
         }
-        self.since_compact += 1;
+        self.begin_writing();
         // A closed journal writes nothing any more; whoever must know learns it from the journal.
         let Ok(deferred) = self.journal.defer(record, linger).await else {
             return;
@@ -259,8 +269,17 @@ impl Desk {
         self.queries.insert(query, written);
     }
 
-    async fn append(&mut self, record: Record, linger: Duration) {
+    /// There is a record to be written.
+    fn begin_writing(&mut self) {
         self.since_compact += 1;
+        if let Some(first) = self.first.take() {
+            // Who asked may be gone.
+            let _ = first.send(());
+        }
+    }
+
+    async fn append(&mut self, record: Record, linger: Duration) {
+        self.begin_writing();
         // See `step`.
         let _ = self.journal.defer(record, linger).await;
     }
@@ -301,11 +320,13 @@ mod tests {
         };
         let (first, record) = accepted(1);
         scribe.durable(&former, first, record).await.unwrap();
-        scribe.begin(begin(&present));
+        let mut needed = scribe.begin(begin(&present));
         let (late, record) = accepted(2);
         assert!(scribe.durable(&former, late, record).await.is_err());
+        assert!(needed.try_recv().is_err(), "nothing is written yet");
         let (second, record) = accepted(3);
         scribe.durable(&present, second, record).await.unwrap();
+        assert_eq!(needed.try_recv(), Ok(()));
         for (journal, holds) in [(former, first), (present, second)] {
             let replayed = journals.replay(&journal).await.unwrap();
             let held: Vec<QueryId> = replayed.book.queries().map(|(query, _)| query).collect();

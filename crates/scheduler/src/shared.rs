@@ -30,7 +30,7 @@ use crate::identity::Identity;
 use crate::journaling::Journaling;
 use crate::members::Membership;
 use crate::metrics::SchedulerMetrics;
-use crate::news::Newsroom;
+use crate::news::{News, Newsroom};
 use crate::options::SchedulerOptions;
 use crate::peers::Peers;
 use crate::scribe::Scribe;
@@ -113,6 +113,13 @@ impl Shared {
                 () = stop.cancelled() => {}
             }
         });
+    }
+
+    /// An executor or another scheduler reached this one.
+    pub(crate) fn reached(&self) {
+        if self.membership.is_apart() {
+            self.driver.newsroom.tell(News::Reached);
+        }
     }
 
     /// Notes that this scheduler is about to leave.

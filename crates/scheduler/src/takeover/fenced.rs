@@ -1,17 +1,18 @@
-//! When the own journal may be over, and when it is.
+//! When the own journal may be over, and when it is; and when the scheduler is a member again after that.
 
 use std::sync::Arc;
 
-use paceline_core::ownership::{Closed, Ownership, Suspicion};
+use paceline_core::ownership::{Closed, Ownership, PresenceEvent, Suspicion};
 use paceline_model::{Invariant, SchedulerId};
 
 use super::Takeover;
 use crate::news::News;
 
 impl Takeover {
-    /// Finds out whether the own journal is still open, by writing to it.
+    /// Finds out whether the own journal is still open, by writing to it. While the scheduler stays apart
+    /// there is none: to write one for this alone would have others seal it.
     pub(super) fn doubt(&mut self) {
-        if std::mem::replace(&mut self.doubting, true) {
+        if self.presence.is_apart() || std::mem::replace(&mut self.doubting, true) {
             return;
         }
         let shared = Arc::clone(&self.shared);
@@ -40,21 +41,29 @@ impl Takeover {
         }
         tracing::warn!(scheduler = %journal, %why, "fenced: going on under a new id");
         self.shared.driver.metrics.fenced();
-        let (scribe, journaling) = (&self.shared.driver.scribe, &self.journaling);
+        let executors = self.shared.driver.open_streams();
+        let journaling = &self.journaling;
         self.shared.driver.fence(|identity| {
-            let id = identity.renew();
-            scribe.begin(journaling.begin(&self.shared, id));
+            journaling.begin(&self.shared, identity.renew());
         });
-        // While it was held for dead nobody told it of the catalog.
-        self.shared.catalog.doubt();
         let me = self.shared.driver.me();
-        self.shared.membership.renew(&self.shared, me.clone());
+        // Nobody tells it of the catalog before it is a member again, so it looks by itself.
+        self.shared.membership.stay_apart(me.clone());
         self.ownership = Ownership::new(me, self.journaling.patience);
         self.suspicion = Suspicion::new(self.journaling.suspicion);
         self.sealed.clear();
         self.sealing.clear();
         self.wake = None;
         self.look_for_journals();
+        let others = self.shared.membership.silences().len();
+        self.attend(PresenceEvent::Over { executors, others });
         self.shared.driver.newsroom.change();
+    }
+
+    /// Takes note of what bears on being a member.
+    pub(super) fn attend(&mut self, event: PresenceEvent) {
+        if self.presence.handle(event) && !self.shared.is_draining() {
+            self.shared.membership.join(&self.shared);
+        }
     }
 }

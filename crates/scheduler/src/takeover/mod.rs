@@ -28,7 +28,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use paceline_core::Now;
-use paceline_core::ownership::{Entry, Ownership, OwnershipEvent, Suspicion};
+use paceline_core::ownership::{
+    Entry, Ownership, OwnershipEvent, Presence, PresenceEvent, Suspicion,
+};
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_store::Book;
 use tokio::sync::mpsc;
@@ -48,6 +50,7 @@ pub(crate) struct Takeover {
     started: Instant,
     ownership: Ownership,
     suspicion: Suspicion,
+    presence: Presence,
     /// What sealed journals that are not drained held.
     sealed: BTreeMap<SchedulerId, Book>,
     sealing: BTreeSet<SchedulerId>,
@@ -64,6 +67,7 @@ impl Takeover {
         Takeover {
             ownership: Ownership::new(me, journaling.patience),
             suspicion: Suspicion::new(journaling.suspicion),
+            presence: Presence::default(),
             shared,
             journaling,
             started: Instant::now(),
@@ -127,6 +131,9 @@ impl Takeover {
             }
             News::Doubt => self.doubt(),
             News::Trust => self.doubting = false,
+            News::Reached => self.attend(PresenceEvent::Reached),
+            News::Needed(by) if by != self.shared.driver.me() => {}
+            News::Needed(_) => self.attend(PresenceEvent::Needed),
             News::Closed(journal, why) => self.closed(&journal, &why),
         }
     }

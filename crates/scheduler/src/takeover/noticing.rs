@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use paceline_core::ownership::{Evidence, OwnershipEvent};
+use paceline_core::ownership::{Evidence, OwnershipEvent, PresenceEvent};
 use paceline_model::SchedulerId;
 
 use super::Takeover;
@@ -48,6 +48,8 @@ impl Takeover {
     }
 
     pub(super) fn beacons(&mut self, peers: Vec<(SchedulerId, Duration)>) {
+        let others = peers.len();
+        self.attend(PresenceEvent::Looked { others });
         for (scheduler, silence) in peers {
             if self.sealed.contains_key(&scheduler) {
                 continue;

@@ -1,9 +1,10 @@
 use paceline_core::ownership::{Closed, Step};
 use paceline_model::Invariant;
+use paceline_store::Members;
 
 use super::*;
 use crate::steps::Stepped;
-use crate::testing::shared;
+use crate::testing::{beacon, shared, store};
 
 /// What a former self of the scheduler recorded is in a journal that is over.
 #[tokio::test]
@@ -24,6 +25,36 @@ async fn what_a_former_incarnation_began_is_nothing_to_the_present_one() {
     assert_eq!(takeover.ownership.own().epoch(query), None);
     takeover.note(recorded(shared.driver.me()));
     assert_eq!(takeover.ownership.own().epoch(query), Some(epoch));
+    shared.stop.cancel();
+}
+
+/// Until then nobody would have anything of sealing its next journal.
+#[tokio::test]
+async fn a_fenced_scheduler_is_a_member_again_once_it_is_reached_or_has_something_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = shared(directory.path()).await;
+    let peer = SchedulerId::new("peer");
+    let members = Members::new(store(directory.path()));
+    members.beat(&beacon(peer.clone(), 1)).await.unwrap();
+    shared.membership.beat(Instant::now()).await.unwrap();
+    let mut takeover = Takeover::new(Arc::clone(&shared), shared.journaling.clone());
+    let fenced = |takeover: &mut Takeover| {
+        let (former, by) = (shared.driver.me(), peer.clone());
+        takeover.note(News::Closed(former.clone(), Closed::Sealed { by }));
+        assert_ne!(shared.driver.me(), former);
+        assert!(shared.membership.is_apart());
+        former
+    };
+    let former = fenced(&mut takeover);
+    takeover.note(News::Doubt);
+    assert!(!takeover.doubting, "there is no journal to be in doubt of");
+    takeover.note(News::Needed(former));
+    assert!(shared.membership.is_apart(), "that was another one");
+    takeover.note(News::Needed(shared.driver.me()));
+    assert!(!shared.membership.is_apart());
+    fenced(&mut takeover);
+    takeover.note(News::Reached);
+    assert!(!shared.membership.is_apart());
     shared.stop.cancel();
 }
 
