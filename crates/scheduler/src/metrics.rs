@@ -37,6 +37,7 @@ pub(crate) struct SchedulerMetrics {
     fenced: IntCounter,
     adoption_seconds: Histogram,
     overtaken: IntCounter,
+    unreadable: IntCounter,
     beacon_age: GaugeVec,
     garbage: IntCounterVec,
     pub(crate) violations: Violations,
@@ -199,6 +200,14 @@ impl SchedulerMetrics {
                      scheduler, and so refuses this one's commands.",
                 ),
             )?,
+            unreadable: add(
+                registry,
+                IntCounter::new(
+                    "paceline_journal_unreadable_records_total",
+                    "Records of other schedulers' journals that could not be read when they were \
+                     sealed, and count for nothing.",
+                ),
+            )?,
             beacon_age: add(
                 registry,
                 GaugeVec::new(
@@ -258,6 +267,11 @@ impl SchedulerMetrics {
     /// An executor obeys a later owner.
     pub(crate) fn overtaken(&self) {
         self.overtaken.inc();
+    }
+
+    /// So many records of a journal that was sealed could not be read.
+    pub(crate) fn unreadable(&self, records: usize) {
+        self.unreadable.inc_by(records as u64);
     }
 
     /// Something was seen that must never be.

@@ -54,6 +54,11 @@ impl Takeover {
             }
             return;
         };
+        for what in &found.left_out {
+            tracing::error!(%journal, what, "a record cannot be read, and counts for nothing");
+        }
+        let metrics = &self.shared.driver.metrics;
+        metrics.unreadable(found.left_out.len());
         self.shared.membership.gone_for_good(&journal);
         let gone = Evidence::Gone {
             scheduler: journal.clone(),

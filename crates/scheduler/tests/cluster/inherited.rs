@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use arrow::datatypes::Schema;
+use bytes::Bytes;
 use paceline_model::{QueryId, SchedulerId};
 use paceline_plan::schema_to_ipc;
 use paceline_proto::query_bytes;
@@ -111,4 +112,39 @@ async fn what_cannot_be_carried_on_ends_and_says_why() {
             former.drained && own.book.queries().next().is_none()
         })
         .await;
+}
+
+/// Nobody can tell whose it is. What the journal holds beside it is carried on, and the journal ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_names_no_query_holds_up_no_other() {
+    let mut cluster = Cluster::start(0, 0).await;
+    let store = store(&cluster.directory.path().join("state"));
+    let metrics = JournalMetrics::register(&Registry::new()).unwrap();
+    let journals = Journals::new(store, metrics);
+    let dead = SchedulerId::new("dead");
+    let journal = Journal::begin(dead.clone(), journals.clone(), JournalOptions::default());
+    let query = QueryId::from_slice(&[7; 16]).unwrap();
+    for named in [Bytes::from_static(b"no id"), query_bytes(query)] {
+        let accepted = Kind::Accepted(Accepted {
+            query: named,
+            statement: Some(statement("SELECT 1")),
+        });
+        let record = Record {
+            record: Some(accepted),
+        };
+        journal.append(record).await.unwrap();
+    }
+    drop(journal);
+
+    cluster.add_scheduler(|_| {}).await;
+    cluster
+        .until("the journal to be drained", || async {
+            journals.replay(&dead).await.unwrap().drained
+        })
+        .await;
+    let path = format!("/v1/queries/{query}");
+    let report = cluster.get(0, &path).await;
+    assert_eq!(report["state"], "failed", "{report}");
+    let unreadable = "paceline_journal_unreadable_records_total";
+    assert_eq!(cluster.counted(0, unreadable), 1.0);
 }

@@ -125,6 +125,14 @@ impl Cluster {
         metrics.map(|m| m.get_histogram().get_sample_count()).sum()
     }
 
+    /// What a scheduler's counter without labels says.
+    pub(crate) fn counted(&self, scheduler: usize, counter: &str) -> f64 {
+        let families = self.registries[scheduler].gather();
+        let family = families.iter().find(|family| family.name() == counter);
+        let metrics = family.unwrap().get_metric().iter();
+        metrics.map(|m| m.get_counter().get_value()).sum()
+    }
+
     pub(crate) fn url(&self, scheduler: usize, path: &str) -> String {
         format!(
             "http://{}{path}",

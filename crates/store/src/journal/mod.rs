@@ -17,6 +17,7 @@ mod claims;
 mod error;
 mod metrics;
 mod replay;
+mod salvage;
 mod segment;
 mod writer;
 

@@ -6,8 +6,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use paceline_core::ownership::{Chain, Gap, Take};
 use paceline_model::{QueryId, SchedulerId};
 use paceline_proto::state::record::Record as Kind;
-use paceline_proto::state::{Record, Seal, Segment};
+use paceline_proto::state::{Record, Seal};
 
+use super::salvage::Readable;
 use super::segment::{self, folder};
 use super::{Book, JournalError, JournalMetrics};
 use crate::listing::Found;
@@ -30,6 +31,8 @@ pub struct Replayed {
     pub base: u64,
     /// The number that the next segment would get.
     pub next: u64,
+    /// What could not be read, where, and why. It counts for nothing, and everything else counts.
+    pub left_out: Vec<String>,
     /// Whether nothing in it matters any more. Then the book is empty, whatever is left of it.
     pub drained: bool,
 }
@@ -166,7 +169,7 @@ impl Journals {
             }));
         }
         let numbers: Vec<u64> = keys.iter().filter_map(Key::number).collect();
-        let mut segments: BTreeMap<u64, Segment> = stream::iter(numbers)
+        let mut segments: BTreeMap<u64, Readable> = stream::iter(numbers)
             .map(|seq| async move { Ok::<_, StoreError>((seq, self.get(journal, seq).await?)) })
             .buffered(READERS)
             .try_filter_map(|(seq, found)| async move { Ok(found.map(|found| (seq, found))) })
@@ -184,30 +187,35 @@ impl Journals {
     fn fold(
         &self,
         journal: &SchedulerId,
-        segments: BTreeMap<u64, Segment>,
+        segments: BTreeMap<u64, Readable>,
     ) -> Result<Result<Replayed, Gap>, JournalError> {
         let mut chain = Chain::default();
         let mut book = Book::default();
+        let mut left_out = Vec::new();
         for (seq, found) in segments {
-            match chain.offer(seq, segment::kind_of(&found)) {
-                Take::Begin => book = Book::default(),
+            match chain.offer(seq, segment::kind_of(&found.segment)) {
+                Take::Begin => {
+                    book = Book::default();
+                    left_out.clear();
+                }
                 Take::Follow => {}
                 Take::Skip => continue,
             }
-            book.apply(&found.records).map_err(|error| {
-                let key = folder(journal).numbered(seq);
-                self.store.corrupt(&key, error.to_string())
-            })?;
+            let key = folder(journal).numbered(seq);
+            left_out.extend(found.left_out.iter().map(|what| format!("{key}: {what}")));
+            book.apply(&found.segment.records)
+                .map_err(|error| self.store.corrupt(&key, error.to_string()))?;
         }
         Ok(chain.next().map(|next| Replayed {
             book,
             base: chain.base(),
             next,
+            left_out,
             drained: false,
         }))
     }
 
-    async fn get(&self, journal: &SchedulerId, seq: u64) -> Result<Option<Segment>, StoreError> {
+    async fn get(&self, journal: &SchedulerId, seq: u64) -> Result<Option<Readable>, StoreError> {
         let key = folder(journal).numbered(seq);
         match self.store.get(&key).await? {
             Some(payload) => segment::decode(&self.store, &key, &payload).map(Some),
@@ -267,7 +275,7 @@ impl Journals {
                 Created::Won => return Ok(true),
                 Created::Exists(payload) => {
                     let found = segment::decode(&self.store, &key, &payload)?;
-                    if segment::sealed_by(&found).is_some() {
+                    if segment::sealed_by(&found.segment).is_some() {
                         return Ok(false);
                     }
                 }
@@ -314,7 +322,7 @@ impl Journals {
         let mut removed = 0;
         for seq in numbers {
             let found = self.get(journal, seq).await?;
-            if found.is_some_and(|found| segment::sealed_by(&found).is_none()) {
+            if found.is_some_and(|found| segment::sealed_by(&found.segment).is_none()) {
                 self.store.delete(&folder(journal).numbered(seq)).await?;
                 removed += 1;
             }

@@ -11,6 +11,7 @@ use paceline_proto::{Malformed, query_id};
 use prost::Message;
 use uuid::Uuid;
 
+use super::salvage::{self, Readable};
 use crate::{Key, StateStore, StoreError};
 
 /// The folder of a scheduler's journal.
@@ -30,19 +31,19 @@ pub(super) fn encode(mut records: Vec<Record>) -> (Uuid, Bytes) {
     (append, Bytes::from(segment.encode_to_vec()))
 }
 
-/// Reads a segment.
+/// Reads a segment. What in it makes no sense is left out; what another version may understand is an
+/// error, because it may decide who owns what.
 pub(super) fn decode(
     store: &StateStore,
     key: &Key,
     payload: &Bytes,
-) -> Result<Segment, StoreError> {
-    let segment = Segment::decode(payload.clone());
-    let segment = segment.map_err(|error| store.corrupt(key, error.to_string()))?;
-    if segment.records.iter().any(|record| record.record.is_none()) {
+) -> Result<Readable, StoreError> {
+    let read = salvage::read(payload).map_err(|error| store.corrupt(key, error.to_string()))?;
+    let mut records = read.segment.records.iter();
+    if records.any(|record| record.record.is_none()) {
         return Err(store.newer(key, "a record of an unknown kind".to_string()));
     }
-    entries_of(&segment.records).map_err(|error| store.corrupt(key, error.to_string()))?;
-    Ok(segment)
+    Ok(read)
 }
 
 pub(super) fn kind_of(segment: &Segment) -> SegmentKind {

@@ -12,7 +12,7 @@ use paceline_proto::state::{
 };
 use paceline_store::{
     AppendError, Claims, Created, Deferred, Ending, Journal, JournalError, JournalMetrics,
-    JournalOptions, Journals, Key, StateStore,
+    JournalOptions, Journals, Key, Replayed, StateStore,
 };
 use prometheus::Registry;
 use prost::Message;
@@ -131,6 +131,44 @@ pub(crate) async fn ends_with_its_seal(room: &Room) {
     others.seal(&name("idle"), &name("b")).await.unwrap();
     let idle = begin("idle", room.open());
     assert!(idle.append(accepted(4)).await.is_err());
+}
+
+/// What cannot be read is named, and nothing else is held up by it: not what came with it either.
+pub(crate) async fn is_sealed_whatever_a_record_says(room: &Room) {
+    let nameless = || {
+        record(Kind::Accepted(Accepted {
+            query: Bytes::from_static(b"no id"),
+            ..Accepted::default()
+        }))
+    };
+    let others = journals(room.open());
+    let held = |replayed: &Replayed| {
+        let queries = replayed.book.queries().map(|(query, _)| query);
+        queries.collect::<Vec<_>>()
+    };
+    let a = begin("a", room.open());
+    for record in [accepted(1), nameless(), accepted(2)] {
+        a.append(record).await.unwrap();
+    }
+    let sealed = others.seal(&name("a"), &name("b")).await.unwrap();
+    assert_eq!(sealed.sealed_by(), Some(&name("b")));
+    assert_eq!(held(&sealed), [query(1), query(2)]);
+    let [what] = &sealed.left_out[..] else {
+        panic!("{:?}", sealed.left_out)
+    };
+    let place = "journal/a/00000000000000000001: accepted: query";
+    assert!(what.starts_with(place), "{what}");
+    others.mark_drained(&name("a"), &name("b")).await.unwrap();
+    assert_eq!(others.remove_segments(&name("a")).await, Ok(3));
+
+    let b = begin("b", room.open());
+    let together = [accepted(1), nameless(), accepted(2)].map(|record| b.append(record));
+    let appends = join_all(together).await;
+    assert!(appends.iter().all(Result::is_ok), "{appends:?}");
+    b.compact().await.unwrap().unwrap();
+    let replayed = others.replay(&name("b")).await.unwrap();
+    assert_eq!(held(&replayed), [query(1), query(2)]);
+    assert_eq!(replayed.left_out, [""; 0], "the snapshot is without it");
 }
 
 /// What was acknowledged is in the journal that the sealers read; what was not is in none.

@@ -57,6 +57,7 @@ async fn suite(place: &Place) {
     journal::carries_much_in_one_write(&place.fresh()).await;
     journal::ends_with_its_seal(&place.fresh()).await;
     journal::holds_what_it_acknowledged_when_sealed(&place.fresh()).await;
+    journal::is_sealed_whatever_a_record_says(&place.fresh()).await;
     journal::is_shortened_by_snapshots(&place.fresh()).await;
     journal::goes_once_it_is_drained(&place.fresh()).await;
     journal::claims_have_one_winner(&place.fresh()).await;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::JournalOptions;
 use crate::journal::segment::{self, folder};
-use crate::journal::{Book, Journals};
+use crate::journal::{Book, Journals, salvage};
 use crate::{Created, StoreError};
 
 type Tell = oneshot::Sender<Result<u64, Closed>>;
@@ -222,8 +222,10 @@ impl Writer {
                 Ok(Created::Won) => AppendOutcome::Won,
                 Ok(Created::Exists(there)) => match segment::decode(&store, &key, &there) {
                     // An earlier send of the same bytes.
-                    Ok(found) if found.append == append.as_bytes()[..] => AppendOutcome::Won,
-                    Ok(found) => segment::sealed_by(&found)
+                    Ok(found) if found.segment.append == append.as_bytes()[..] => {
+                        AppendOutcome::Won
+                    }
+                    Ok(found) => segment::sealed_by(&found.segment)
                         .map_or(AppendOutcome::Taken, |by| AppendOutcome::Sealed { by }),
                     Err(_) => AppendOutcome::Taken,
                 },
@@ -248,6 +250,10 @@ impl Writer {
                 )
             };
             records.sort_by_key(|record| !is_snapshot(record));
+            // Whoever replays the journal leaves out the same.
+            for what in salvage::leave_out(&mut records) {
+                tracing::error!(what, "a record without its query was journaled");
+            }
             if let Err(error) = self.book.apply(&records) {
                 tracing::error!(%error, "a record without its query was journaled");
             }
