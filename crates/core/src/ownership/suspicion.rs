@@ -84,6 +84,12 @@ pub enum Evidence {
         /// The peer.
         scheduler: SchedulerId,
     },
+    /// All beacons were looked at. Who has none, and has no executor that holds a stream to it, is
+    /// nobody's peer any more: a journal that it left is found without suspicion.
+    Beacons {
+        /// Whose they are.
+        of: BTreeSet<SchedulerId>,
+    },
 }
 
 impl Evidence {
@@ -97,7 +103,7 @@ impl Evidence {
             | Evidence::Refused { scheduler }
             | Evidence::Stream { scheduler, .. }
             | Evidence::Gone { scheduler } => Some(scheduler),
-            Evidence::ExecutorGone { .. } => None,
+            Evidence::ExecutorGone { .. } | Evidence::Beacons { .. } => None,
         }
     }
 }
@@ -208,6 +214,11 @@ impl Suspicion {
             }
             Evidence::Gone { scheduler } => {
                 self.peers.remove(&scheduler);
+            }
+            Evidence::Beacons { of } => {
+                let is_held = |peer: &Peer| peer.holders().0 > 0;
+                self.peers
+                    .retain(|id, peer| of.contains(id) || is_held(peer));
             }
         }
     }
@@ -363,6 +374,31 @@ mod tests {
         confirmed.push(refused("a"));
         confirmed.push(stream("x", "a", false));
         assert_eq!(dead(confirmed), ["a", "b"]);
+    }
+
+    /// It would be waited for with every query that it should adopt first, and remembered for ever.
+    #[test]
+    fn who_took_its_beacon_away_is_forgotten_unless_an_executor_reaches_it() {
+        let mut suspicion = Suspicion::new(SuspicionOptions::default());
+        let seen = [
+            alive("a"),
+            alive("b"),
+            stream("x", "new", true),
+            stream("x", "b", true),
+            stream("x", "b", false),
+        ];
+        for piece in seen {
+            suspicion.handle(piece, NOW);
+        }
+        let of = BTreeSet::from([scheduler("a")]);
+        suspicion.handle(Evidence::Beacons { of }, NOW);
+        assert_eq!(suspicion.live(), ["a", "new"].map(scheduler).into());
+        // What was held of those that stay is held of them still.
+        let of = BTreeSet::from(["a", "new"].map(scheduler));
+        suspicion.handle(refused("new"), NOW);
+        suspicion.handle(Evidence::Beacons { of }, NOW);
+        let dead = suspicion.handle(stream("x", "new", false), NOW);
+        assert_eq!(dead, [scheduler("new")]);
     }
 
     #[test]
