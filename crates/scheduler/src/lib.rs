@@ -36,6 +36,7 @@ mod enqueued;
 mod error;
 mod finding;
 mod garbage;
+mod gone;
 mod handover;
 mod identity;
 mod journaling;

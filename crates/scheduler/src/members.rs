@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use crate::gone::Gone;
 use crate::news::News;
 use crate::shared::Shared;
 use crate::watching::watch_peers;
@@ -45,10 +46,10 @@ struct Seen {
     beaten: Option<Instant>,
     liveness: Liveness,
     /// Schedulers whose journal is sealed: whatever their beacon says, they own nothing.
-    gone: BTreeSet<SchedulerId>,
+    gone: Gone,
     /// Schedulers that had a beacon when it was looked last.
     known: BTreeSet<SchedulerId>,
-    /// Whether one is forgotten by now of whose journal nobody said that it is sealed.
+    /// Whether one of those is forgotten by now.
     vanished: bool,
 }
 
@@ -62,7 +63,7 @@ impl Membership {
                 apart: None,
                 beaten: Some(Instant::now()),
                 liveness,
-                gone: BTreeSet::new(),
+                gone: Gone::default(),
                 known: BTreeSet::new(),
                 vanished: false,
             }),
@@ -121,15 +122,15 @@ impl Membership {
         seen.liveness.observe(roster, now);
         let beacons = roster.beacons.iter();
         seen.known.extend(beacons.map(|b| b.scheduler.clone()));
-        let (liveness, gone) = (&seen.liveness, &seen.gone);
-        let forgotten = |scheduler: &SchedulerId| liveness.verdict(scheduler).is_none();
-        let vanished = |scheduler: &SchedulerId| forgotten(scheduler) && !gone.contains(scheduler);
-        seen.vanished |= seen.known.iter().any(vanished);
-        seen.known.retain(|scheduler| !forgotten(scheduler));
+        let liveness = &seen.liveness;
+        let has_beacon = |scheduler: &SchedulerId| liveness.verdict(scheduler).is_some();
+        seen.vanished |= !seen.known.iter().all(has_beacon);
+        seen.known.retain(has_beacon);
+        seen.gone.forget(has_beacon);
     }
 
-    /// Whether a scheduler has gone without a word since this was asked last: it took its beacon away,
-    /// and perhaps left a journal that nobody was told of.
+    /// Whether the beacon of a scheduler has gone since this was asked last. Perhaps it left a journal that
+    /// nobody was told of; one that was sealed may have begun another, and died before it had a beacon.
     pub(crate) fn take_vanished(&self) -> bool {
         std::mem::take(&mut self.seen.lock().vanished)
     }
@@ -176,6 +177,28 @@ impl Membership {
         let silence = |scheduler: &SchedulerId| seen.liveness.silence(scheduler);
         others
             .map(|scheduler| (scheduler.clone(), silence(scheduler).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Every other scheduler that has a beacon, or had one a moment ago, and is not gone for good.
+    pub(crate) fn present(&self) -> BTreeSet<SchedulerId> {
+        let seen = self.seen.lock();
+        let own = &seen.own.scheduler;
+        let known = seen.known.iter();
+        known
+            .filter(|scheduler| *scheduler != own && !seen.gone.contains(scheduler))
+            .cloned()
+            .collect()
+    }
+
+    /// Schedulers that are gone for good and have a beacon that stands still: a late beat put it there,
+    /// or whoever was to take it away died.
+    pub(crate) fn stale(&self) -> Vec<SchedulerId> {
+        let seen = self.seen.lock();
+        let still = seen.liveness.gone().map(|beacon| &beacon.scheduler);
+        still
+            .filter(|scheduler| seen.gone.contains(scheduler))
+            .cloned()
             .collect()
     }
 
@@ -335,9 +358,19 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         shared.tell_members();
         watch_peers(&shared);
         tell_the_unaware(&shared);
+        if look == 0 {
+            have_stale_beacons_removed(&shared);
+        }
         if look == 0 && is_forsaken(&shared) {
             shared.driver.newsroom.tell(News::Doubt);
         }
+    }
+}
+
+/// A journal that is over is looked at again, and the beacon goes with what is left of it.
+fn have_stale_beacons_removed(shared: &Shared) {
+    for scheduler in shared.membership.stale() {
+        shared.driver.newsroom.tell(News::Seal(scheduler));
     }
 }
 
@@ -392,22 +425,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_its_beacon_away_without_a_word_is_missed_once() {
+    async fn who_takes_its_beacon_away_is_missed_once() {
+        for is_over in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let members = Members::new(store(directory.path()));
+            let membership = Membership::new(members, beacon("me", 0), BEAT);
+            let begun = Instant::now();
+            membership.observe(&roster(&["me", "other"], 1), begun);
+            if is_over {
+                membership.gone_for_good(&SchedulerId::new("other"));
+            }
+            let mut missed = Vec::new();
+            for beat in 2..=10 {
+                let now = begun + BEAT * u32::try_from(beat).unwrap();
+                membership.observe(&roster(&["me"], beat), now);
+                missed.push(membership.take_vanished());
+            }
+            let times = missed.iter().filter(|missed| **missed).count();
+            assert_eq!(times, 1, "{missed:?}");
+            assert!(!missed[0], "a listing may lag behind");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_present_has_a_beacon_and_is_not_over() {
         let directory = tempfile::tempdir().unwrap();
         let members = Members::new(store(directory.path()));
         let membership = Membership::new(members, beacon("me", 0), BEAT);
         let begun = Instant::now();
-        membership.observe(&roster(&["me", "told", "silent"], 1), begun);
-        membership.gone_for_good(&SchedulerId::new("told"));
-        let mut missed = Vec::new();
-        for beat in 2..=10 {
-            let now = begun + BEAT * u32::try_from(beat).unwrap();
-            membership.observe(&roster(&["me"], beat), now);
-            missed.push(membership.take_vanished());
+        membership.observe(&roster(&["me", "other", "over"], 1), begun);
+        membership.gone_for_good(&SchedulerId::new("over"));
+        assert_eq!(membership.present(), [SchedulerId::new("other")].into());
+        assert!(membership.stale().is_empty(), "it may not know yet");
+        for look in 1..=4 {
+            let now = begun + BEAT * look;
+            membership.observe(&roster(&["me", "over"], 1), now);
         }
-        let times = missed.iter().filter(|missed| **missed).count();
-        assert_eq!(times, 1, "{missed:?}");
-        assert!(!missed[0], "a listing may lag behind");
+        assert!(membership.present().is_empty());
+        assert_eq!(membership.stale(), [SchedulerId::new("over")]);
     }
 
     #[tokio::test]

@@ -137,7 +137,7 @@ pub(crate) async fn clear(shared: &Shared, journaling: &Journaling, journal: &Sc
 /// nobody writes them any more.
 pub(crate) async fn ownerless(shared: &Shared, journals: &Journals) -> Vec<SchedulerId> {
     let all = loop {
-        match journals.undrained().await {
+        match undrained(shared, journals).await {
             Ok(all) => break all,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for journals yet");
@@ -149,4 +149,42 @@ pub(crate) async fn ownerless(shared: &Shared, journals: &Journals) -> Vec<Sched
     all.into_iter()
         .filter(|journal| *journal != me && !shared.membership.may_live(journal))
         .collect()
+}
+
+/// Journals that are not drained; and looks at beacons after that, because a scheduler has a beacon before
+/// it has a journal.
+async fn undrained(shared: &Shared, journals: &Journals) -> Result<Vec<SchedulerId>, JournalError> {
+    let all = journals.undrained().await?;
+    shared.membership.look().await?;
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_store::Members;
+
+    use super::*;
+    use crate::testing::{beacon, journal, journals, shared, store};
+    use crate::written;
+
+    #[tokio::test]
+    async fn a_journal_of_one_that_began_a_moment_ago_has_an_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        // Nobody seals anything meanwhile.
+        shared.stop.cancel();
+        let journals = journals(directory.path());
+        let [new, dead] = ["new", "dead"].map(SchedulerId::new);
+        let mut own = beacon(new.clone(), 1);
+        own.addresses.cluster = "127.0.0.1:1".to_string();
+        let members = Members::new(store(directory.path()));
+        members.beat(&own).await.unwrap();
+        for scheduler in [&new, &dead] {
+            let query = QueryId::from_slice(&[7; 16]).unwrap();
+            let accepted = written::accepted(query, Default::default());
+            let journal = journal(&journals, scheduler);
+            journal.append(accepted).await.unwrap();
+        }
+        assert_eq!(ownerless(&shared, &journals).await, [dead]);
+    }
 }

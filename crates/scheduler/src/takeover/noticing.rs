@@ -60,6 +60,13 @@ impl Takeover {
                 Evidence::Still { scheduler, silence }
             });
         }
+        let of = self.shared.membership.present();
+        let (sealed, sealing) = (&self.sealed, &self.sealing);
+        let is_taken_over =
+            |peer: &SchedulerId| sealed.contains_key(peer) || sealing.contains(peer);
+        self.suspect
+            .retain(|peer, _| of.contains(peer) || is_taken_over(peer));
+        self.evidence(Evidence::Beacons { of });
         self.members();
     }
 
