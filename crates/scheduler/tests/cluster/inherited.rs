@@ -1,7 +1,5 @@
 //! What a dead scheduler's journal says of queries that nobody can carry on.
 
-use std::path::Path;
-
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use paceline_model::{QueryId, SchedulerId};
@@ -10,20 +8,10 @@ use paceline_proto::query_bytes;
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::write::Into;
 use paceline_proto::state::{Accepted, MoreRows, Record, StageGraph, Statement, Write};
-use paceline_store::{
-    Claims, Journal, JournalMetrics, JournalOptions, Journals, Limits, StateLocation, StateStore,
-    StoreMetrics,
-};
+use paceline_store::{Claims, Journal, JournalMetrics, JournalOptions, Journals};
 use prometheus::Registry;
 
-use crate::support::Cluster;
-
-fn store(state: &Path) -> StateStore {
-    let shown = state.display().to_string();
-    let location = StateLocation::parse(&shown, &Default::default(), []).unwrap();
-    let metrics = StoreMetrics::register(&Registry::new()).unwrap();
-    StateStore::open(&location, Limits::default(), metrics).unwrap()
-}
+use crate::support::{Cluster, store};
 
 /// A statement that lacks nothing but a plan.
 fn statement(sql: &str) -> Statement {

@@ -1,5 +1,6 @@
 //! Schedulers and executors in one process, over real connections.
 
+mod beacons;
 mod catalog;
 mod commits;
 mod garbage;

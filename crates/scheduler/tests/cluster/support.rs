@@ -8,6 +8,7 @@ use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use paceline_executor::{Executor, ExecutorOptions};
 use paceline_scheduler::{Scheduler, SchedulerOptions};
+use paceline_store::{Limits, StateLocation, StateStore, StoreMetrics};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -33,6 +34,14 @@ pub(crate) fn scheduler_options(state: &Path) -> SchedulerOptions {
         small_plan: paceline_model::ByteSize(0),
         ..SchedulerOptions::default()
     }
+}
+
+/// The state in a directory, as one more process would open it.
+pub(crate) fn store(state: &Path) -> StateStore {
+    let shown = state.display().to_string();
+    let location = StateLocation::parse(&shown, &Default::default(), []).unwrap();
+    let metrics = StoreMetrics::register(&Registry::new()).unwrap();
+    StateStore::open(&location, Limits::default(), metrics).unwrap()
 }
 
 impl Cluster {
