@@ -27,22 +27,68 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long a peer's port is given to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How much of a silence one try at a peer adds at most. Each takes less, unless this process stood still:
+/// then it did not listen.
+const LISTENED: Duration = Duration::from_secs(2);
+
+/// For how long a peer has said nothing, as far as somebody listened.
+#[derive(Debug)]
+struct Silence {
+    so_far: Duration,
+    since: Instant,
+}
+
+impl Silence {
+    /// The peer says something.
+    fn after_a_word(now: Instant) -> Self {
+        Silence {
+            so_far: Duration::ZERO,
+            since: now,
+        }
+    }
+
+    /// It has said nothing until now.
+    fn lasts(&mut self, now: Instant) -> Duration {
+        let more = now.saturating_duration_since(self.since);
+        self.so_far += more.min(LISTENED);
+        self.since = now;
+        self.so_far
+    }
+}
+
 /// The peers that are watched.
 #[derive(Debug, Default)]
 pub(crate) struct Watched(Mutex<BTreeSet<SchedulerId>>);
 
+/// The one watch over a peer. However it ends, another one may begin then.
+struct Watch {
+    shared: Arc<Shared>,
+    peer: SchedulerId,
+}
+
+impl Watch {
+    /// None if the peer is watched already.
+    fn begin(shared: &Arc<Shared>, peer: &SchedulerId) -> Option<Self> {
+        let begins = shared.watched.0.lock().insert(peer.clone());
+        begins.then(|| Watch {
+            shared: Arc::clone(shared),
+            peer: peer.clone(),
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.watched.0.lock().remove(&self.peer);
+    }
+}
+
 /// Watches every live peer that is not watched yet.
 pub(crate) fn watch_peers(shared: &Arc<Shared>) {
     for peer in shared.membership.peers() {
-        let id = peer.scheduler.clone();
-        if !shared.watched.0.lock().insert(id.clone()) {
-            continue;
+        if let Some(only) = Watch::begin(shared, &peer.scheduler) {
+            shared.spawn_until_stopped(watch(only, peer));
         }
-        let watching = Arc::clone(shared);
-        shared.spawn_until_stopped(async move {
-            watch(&watching, &peer).await;
-            watching.watched.0.lock().remove(&id);
-        });
     }
 }
 
@@ -57,12 +103,13 @@ enum Ended {
 }
 
 /// Watches a peer until it is gone.
-async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
+async fn watch(only: Watch, peer: Beacon) {
+    let (shared, peer) = (&only.shared, &peer);
     let scheduler = || peer.scheduler.clone();
     let tell = |evidence| shared.driver.newsroom.tell(News::Evidence(evidence));
-    let mut heard = Instant::now();
+    let mut silence = Silence::after_a_word(Instant::now());
     while !shared.membership.is_gone(&peer.scheduler) {
-        let ended = stream(shared, peer, &mut heard).await;
+        let ended = stream(shared, peer, &mut silence).await;
         if matches!(ended, Ended::Replaced) || refuses(&peer.addresses.cluster).await {
             tell(Evidence::Refused {
                 scheduler: scheduler(),
@@ -70,7 +117,7 @@ async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
         } else if matches!(ended, Ended::Unanswered) {
             tell(Evidence::Unanswered {
                 scheduler: scheduler(),
-                silence: heard.elapsed(),
+                silence: silence.lasts(Instant::now()),
                 executors: shared.driver.open_streams(),
             });
         }
@@ -82,9 +129,8 @@ async fn watch(shared: &Arc<Shared>, peer: &Beacon) {
     }
 }
 
-/// Holds a stream until it ends or is silent, or the peer is known to be gone. `heard` is when the peer
-/// last said something.
-async fn stream(shared: &Arc<Shared>, peer: &Beacon, heard: &mut Instant) -> Ended {
+/// Holds a stream until it ends or is silent, or the peer is known to be gone.
+async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> Ended {
     let Ok(mut client) = shared.peers.client(&peer.addresses.cluster) else {
         return Ended::Unanswered;
     };
@@ -96,7 +142,7 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, heard: &mut Instant) -> End
         let first = stream.message().await.ok()??;
         Some((stream, first))
     };
-    let patience = patience(shared, heard.elapsed());
+    let patience = patience(shared, silence.lasts(Instant::now()));
     let Ok(Some((mut stream, first))) = tokio::time::timeout(patience, open).await else {
         return Ended::Unanswered;
     };
@@ -104,7 +150,7 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, heard: &mut Instant) -> End
     if first.scheduler != there {
         return Ended::Replaced;
     }
-    *heard = Instant::now();
+    *silence = Silence::after_a_word(Instant::now());
     shared
         .driver
         .newsroom
@@ -113,11 +159,13 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, heard: &mut Instant) -> End
         }));
     let mut changes = shared.driver.newsroom.changes();
     loop {
-        let beat = tokio::time::timeout_at(*heard + SILENT_AFTER, stream.message());
+        let beat = tokio::time::timeout_at(silence.since + SILENT_AFTER, stream.message());
         // Cancel safety: no message is lost with its future; a change missed here is looked at below.
         tokio::select! {
             beat = beat => match beat {
-                Ok(Ok(Some(beat))) if beat.scheduler == there => *heard = Instant::now(),
+                Ok(Ok(Some(beat))) if beat.scheduler == there => {
+                    *silence = Silence::after_a_word(Instant::now());
+                }
                 Ok(Ok(Some(_))) => return Ended::Replaced,
                 _ => return Ended::Broken,
             },
@@ -150,4 +198,43 @@ async fn refuses(address: &str) -> bool {
         probe.await,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::shared;
+
+    #[test]
+    fn while_nobody_listened_there_was_no_silence() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut silence = Silence::after_a_word(begun);
+        assert_eq!(
+            silence.lasts(after(1_600)),
+            Duration::from_millis(1_600),
+            "one try"
+        );
+        assert_eq!(silence.lasts(after(3_000)), Duration::from_secs(3));
+        // It stood still for an hour.
+        assert_eq!(silence.lasts(after(3_603_000)), Duration::from_secs(5));
+        silence = Silence::after_a_word(after(3_603_000));
+        assert_eq!(silence.lasts(after(3_603_000)), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_in_whatever_way_may_begin_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let peer = SchedulerId::new("peer");
+        let only = Watch::begin(&shared, &peer).unwrap();
+        assert!(Watch::begin(&shared, &peer).is_none());
+        let panics = async move {
+            let _only = only;
+            panic!("as the test has it");
+        };
+        assert!(tokio::spawn(panics).await.is_err());
+        assert!(Watch::begin(&shared, &peer).is_some());
+        shared.stop.cancel();
+    }
 }
