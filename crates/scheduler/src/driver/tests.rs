@@ -17,6 +17,10 @@ use super::*;
 use crate::testing::{journal, journals};
 
 fn driver(directory: &std::path::Path) -> Driver {
+    driver_with(directory, Options::default())
+}
+
+fn driver_with(directory: &std::path::Path, options: Options) -> Driver {
     let identity = Identity::draw("s");
     let journals = journals(directory);
     // Nobody writes: what would be written stays in the scribe.
@@ -24,7 +28,7 @@ fn driver(directory: &std::path::Path) -> Driver {
     let (newsroom, _) = Newsroom::new();
     Driver::new(Parts {
         identity,
-        core: Core::new(Options::default()),
+        core: Core::new(options),
         scribe,
         newsroom,
         keep: Keep {
@@ -116,6 +120,37 @@ fn is_moved(driver: &Driver, query: QueryId) -> bool {
     moved.expect("it is on the shelf")
 }
 
+/// A client may ask for any; nobody will see its end.
+#[tokio::test]
+async fn a_limit_that_no_clock_reaches_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        no_executor_grace: Duration::MAX,
+        ..Options::default()
+    };
+    let driver = driver_with(directory.path(), options);
+    let stage = Stage {
+        id: StageId(0),
+        plan: Arc::from(&b""[..]),
+        partitions: 1,
+        divisible: true,
+        exchange: ExchangeKind::Forward,
+        inputs: vec![],
+        deterministic: true,
+        scan_bytes: 0,
+        text: Arc::from(""),
+    };
+    driver.apply(Event::Submit {
+        query: QueryId(Uuid::now_v7()),
+        graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
+        epoch: Epoch(0),
+        deadline: Some(driver.now_after(Duration::MAX)),
+    });
+    assert_eq!(*driver.wake.borrow(), None);
+    let (running, queued) = driver.running_and_queued();
+    assert_eq!(running + queued, 1);
+}
+
 #[tokio::test]
 async fn what_is_submitted_after_all_was_given_away_is_for_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -174,7 +209,7 @@ async fn nobody_makes_a_part_again_of_what_is_not_driven_here() {
     let directory = tempfile::tempdir().unwrap();
     let driver = driver(directory.path());
     let lost = LostOutput {
-        stage: paceline_model::StageId(0),
+        stage: StageId(0),
         task: TaskId(0),
         attempt: Attempt(0),
         executor: ExecutorId::new("x"),

@@ -43,7 +43,7 @@ impl Takeover {
                     let metrics = &self.shared.driver.metrics;
                     metrics.violated(Invariant::OneOwner, &seen);
                 }
-                OwnershipAction::WakeAt(at) => self.wake = Some(self.started + at.0),
+                OwnershipAction::WakeAt(at) => self.wake = self.started.checked_add(at.0),
             }
         }
     }

@@ -108,7 +108,7 @@ impl Writer {
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut open = true;
         while self.appender.closed().is_none() && (open || self.is_busy()) {
-            let wake = self.wake.map(|at| self.started + at.0);
+            let wake = self.wake.and_then(|at| self.started.checked_add(at.0));
             // Cancel safety: the create under way lives in `self.sending` and is only borrowed here;
             // receiving loses nothing when another branch wins.
             tokio::select! {
