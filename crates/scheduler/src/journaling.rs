@@ -42,15 +42,41 @@ impl Journaling {
         });
     }
 
-    /// Makes news of a journal's end.
+    /// Makes news of a journal's end. Without its writer nothing would become durable, nor would the
+    /// scheduler know when others take over: it stops.
     pub(crate) fn watch(&self, shared: &Arc<Shared>, journal: &Journal) {
         let (telling, id) = (Arc::clone(shared), journal.scheduler().clone());
         let ended = journal.ending();
         // A scheduler that stops is not fenced any more.
         shared.spawn_until_stopped(async move {
-            if let Some(why) = ended.wait().await {
-                telling.driver.newsroom.tell(News::Closed(id, why));
+            match ended.wait().await {
+                Some(why) => telling.driver.newsroom.tell(News::Closed(id, why)),
+                None if id == telling.driver.me() => {
+                    tracing::error!(scheduler = %id, "the journal has no writer any more: stopping");
+                    telling.stop.cancel();
+                }
+                None => {}
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::testing::shared;
+
+    #[tokio::test]
+    async fn a_scheduler_stops_when_nobody_writes_its_journal_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let journal = shared.journaling.open(shared.driver.me());
+        shared.journaling.watch(&shared, &journal);
+        tokio::task::yield_now().await;
+        assert!(!shared.stop.is_cancelled());
+        drop(journal);
+        let stopped = tokio::time::timeout(Duration::from_secs(60), shared.stop.cancelled());
+        stopped.await.unwrap();
     }
 }

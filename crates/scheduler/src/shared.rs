@@ -115,6 +115,16 @@ impl Shared {
         });
     }
 
+    /// The same for work without which a scheduler must not go on: it would not know when others own its
+    /// queries. Should it end before the scheduler stops, everything ends, and others take over.
+    pub(crate) fn spawn_vital(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let ends = self.stop.clone().drop_guard();
+        self.spawn_until_stopped(async move {
+            let _ends = ends;
+            work.await;
+        });
+    }
+
     /// An executor or another scheduler reached this one.
     pub(crate) fn reached(&self) {
         if self.membership.is_apart() {
@@ -262,8 +272,8 @@ pub(crate) async fn assemble(
     });
     journaling.watch(&shared, &journal);
     let takeover = Takeover::new(Arc::clone(&shared), journaling);
-    shared.spawn_until_stopped(writing);
-    shared.spawn_until_stopped(takeover.run(news));
+    shared.spawn_vital(writing);
+    shared.spawn_vital(takeover.run(news));
     Ok(shared)
 }
 
@@ -290,6 +300,20 @@ mod tests {
         shared.spawn(fails());
         shared.spawn_until_stopped(std::future::pending());
         shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        let counted = shared.driver.metrics.violations.of(Invariant::NoPanic);
+        assert_eq!(counted, 1);
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_stops_when_work_that_it_cannot_do_without_panics() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        shared.spawn_vital(std::future::pending());
+        shared.spawn_vital(fails());
+        let stopped = tokio::time::timeout(Duration::from_secs(60), shared.stop.cancelled());
+        stopped.await.unwrap();
         shared.tasks.close();
         shared.tasks.wait().await;
         let counted = shared.driver.metrics.violations.of(Invariant::NoPanic);
