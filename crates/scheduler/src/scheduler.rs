@@ -35,6 +35,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// How often one that leaves looks whether somebody still waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long one that leaves tries to close its journal, at most: while the store is away it cannot.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// A running scheduler. Dropping it stops it without grace; see [`drain`](Self::drain).
 #[derive(Debug)]
 pub struct Scheduler {
@@ -90,10 +93,10 @@ impl Scheduler {
     pub async fn drain(&self, patience: Duration) {
         self.shared.begin_draining();
         self.shared.membership.leave().await;
-        if !self.shared.membership.peers().is_empty() {
-            hand_over(&self.shared).await;
-        }
         let idle = async {
+            if !self.shared.membership.peers().is_empty() {
+                hand_over(&self.shared).await;
+            }
             while self.shared.driver.busy() {
                 #[expect(
                     clippy::disallowed_methods,
@@ -103,10 +106,16 @@ impl Scheduler {
             }
         };
         if tokio::time::timeout(patience, idle).await.is_err() {
-            tracing::warn!("stopping although clients still wait");
+            tracing::warn!("stopping although clients still wait, or queries are not handed over");
         }
         // Also after a hand-over: whoever took over may be leaving as well.
-        close_journal(&self.shared).await;
+        let closing = close_journal(&self.shared);
+        if tokio::time::timeout(CLOSING.min(patience), closing)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the journal could not be closed in time; another scheduler will");
+        }
         self.stop().await;
     }
 

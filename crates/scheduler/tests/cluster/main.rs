@@ -6,6 +6,7 @@ mod commits;
 mod garbage;
 mod inherited;
 mod inventories;
+mod leaving;
 mod lists;
 mod metrics;
 mod nonsense;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +28,7 @@ pub(crate) struct SlowStore {
     objects: Arc<Mutex<Objects>>,
     write: Duration,
     endpoint: String,
+    is_away: Arc<AtomicBool>,
 }
 
 impl SlowStore {
@@ -38,6 +40,7 @@ impl SlowStore {
             objects: Arc::default(),
             write,
             endpoint,
+            is_away: Arc::default(),
         };
         let router = Router::new().fallback(answer).with_state(store.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -57,6 +60,11 @@ impl SlowStore {
         .into()
     }
 
+    /// From now on no write is answered.
+    pub(crate) fn go_away(&self) {
+        self.is_away.store(true, Ordering::Relaxed);
+    }
+
     /// How often something was written below a folder.
     pub(crate) fn writes(&self, folder: &str) -> usize {
         let objects = self.objects.lock();
@@ -67,6 +75,9 @@ impl SlowStore {
     async fn put(&self, key: String, only_if_absent: bool, body: Bytes) -> Response {
         #[expect(clippy::disallowed_methods, reason = "the store is slow")]
         tokio::time::sleep(self.write).await;
+        if self.is_away.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let mut objects = self.objects.lock();
         if only_if_absent && objects.there.contains_key(&key) {
             return StatusCode::PRECONDITION_FAILED.into_response();
