@@ -23,6 +23,10 @@ use crate::shared::Shared;
 /// How long to wait for news before looking again: a peer may answer by then that did not before.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The same after so many looks without any news: then it is a matter of more than a takeover.
+const LOOK_LATER: Duration = Duration::from_secs(2);
+const LOOKS_OF_A_TAKEOVER: u32 = 50;
+
 /// How often somebody who claimed a query may not know it yet. A claim is won a moment before its
 /// query is there.
 const GRACE_LOOKS: u32 = 10;
@@ -67,7 +71,7 @@ pub(crate) async fn ask(
     operation: &Operation,
 ) -> Result<Found, QueryError> {
     let mut changes = shared.driver.newsroom.changes();
-    let mut grace = GRACE_LOOKS;
+    let (mut grace, mut looks) = (GRACE_LOOKS, 0);
     loop {
         changes.borrow_and_update();
         if shared.driver.drives(query) {
@@ -94,9 +98,17 @@ pub(crate) async fn ask(
         // Cancel safety: a change that is missed here is looked at anyway.
         tokio::select! {
             _ = changes.changed() => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(pause_after(looks)) => looks = looks.saturating_add(1),
             () = shared.stop.cancelled() => return Err(leaving()),
         }
+    }
+}
+
+fn pause_after(looks: u32) -> Duration {
+    if looks < LOOKS_OF_A_TAKEOVER {
+        LOOK_AGAIN
+    } else {
+        LOOK_LATER
     }
 }
 
@@ -219,4 +231,15 @@ fn leaving() -> QueryError {
         ErrorClass::Unavailable,
         "this scheduler is shutting down: ask another one",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longer_than_a_takeover_is_looked_for_less_often() {
+        assert_eq!(pause_after(0), LOOK_AGAIN);
+        assert_eq!(pause_after(u32::MAX), LOOK_LATER);
+    }
 }
