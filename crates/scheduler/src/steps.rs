@@ -5,13 +5,17 @@ use std::time::Duration;
 use paceline_core::ownership::Step;
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
-use paceline_store::{JournalError, Journals, Replayed};
+use paceline_store::{JournalError, Journals, Replayed, StoreError};
 
 use crate::journaling::Journaling;
 use crate::shared::Shared;
 
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often the pause before another try is doubled at most: the store may be back at any moment, and
+/// what is damaged or of a later version stays so until somebody does something about it.
+const DOUBLED: [u32; 2] = [3, 8];
 
 /// How a step ended.
 #[derive(Debug)]
@@ -25,12 +29,29 @@ pub(crate) enum Stepped {
 }
 
 /// Waits a moment after a failure of the store.
+pub(crate) async fn pause() {
+    pause_for(PAUSE).await;
+}
+
+/// Waits for a while after a failure of the store.
 #[expect(
     clippy::disallowed_methods,
     reason = "nobody can take over while the store is away, so nobody is overtaken"
 )]
-pub(crate) async fn pause() {
-    tokio::time::sleep(PAUSE).await;
+pub(crate) async fn pause_for(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}
+
+/// How long a journal is left alone that could not be sealed, and neither so many times before in a row.
+pub(crate) fn pause_after(error: &JournalError, failures: u32) -> Duration {
+    let lasts = matches!(
+        error,
+        JournalError::Missing { .. }
+            | JournalError::Store(StoreError::Corrupt { .. } | StoreError::Newer { .. })
+    );
+    let [passing, lasting] = DOUBLED;
+    let most = if lasts { lasting } else { passing };
+    PAUSE * (1 << failures.min(most))
 }
 
 /// Takes a step in the name of `me`, who decided on it; this scheduler may be somebody else by then.
@@ -166,6 +187,23 @@ mod tests {
     use super::*;
     use crate::testing::{beacon, journal, journals, shared, store};
     use crate::written;
+
+    #[test]
+    fn what_stays_as_it_is_is_tried_less_and_less() {
+        let missing = JournalError::Missing {
+            location: String::new(),
+            journal: SchedulerId::new("dead"),
+            missing: 1,
+        };
+        let contended = JournalError::Contended {
+            journal: SchedulerId::new("dead"),
+            tries: 1,
+        };
+        assert_eq!(pause_after(&missing, 0), PAUSE);
+        assert_eq!(pause_after(&missing, 100), PAUSE * 256);
+        assert_eq!(pause_after(&contended, 1), PAUSE * 2);
+        assert_eq!(pause_after(&contended, 100), PAUSE * 8, "it may pass");
+    }
 
     #[tokio::test]
     async fn a_journal_of_one_that_began_a_moment_ago_has_an_owner() {

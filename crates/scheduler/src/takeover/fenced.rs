@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use paceline_core::ownership::{Closed, Ownership, PresenceEvent, Suspicion};
+use paceline_core::ownership::{
+    Closed, Entry, Ownership, OwnershipEvent, PresenceEvent, Suspicion,
+};
 use paceline_model::{Invariant, SchedulerId};
 
 use super::Takeover;
@@ -12,11 +14,15 @@ impl Takeover {
     /// Finds out whether the own journal is still open, by writing to it. While the scheduler stays apart
     /// there is none: to write one for this alone would have others seal it.
     pub(super) fn doubt(&mut self) {
-        if self.presence.is_apart() || std::mem::replace(&mut self.doubting, true) {
+        if self.presence.is_apart() {
+            return;
+        }
+        if std::mem::replace(&mut self.doubting, true) {
+            self.doubted_since = true;
             return;
         }
         let shared = Arc::clone(&self.shared);
-        self.shared.spawn(async move {
+        self.shared.spawn_until_stopped(async move {
             // If it is over, the journal itself says so.
             if shared.driver.scribe.flush().await.is_ok() {
                 shared.driver.newsroom.tell(News::Trust);
@@ -24,11 +30,19 @@ impl Takeover {
         });
     }
 
+    /// The own journal was open a moment ago. What a later doubt is about may have come after that.
+    pub(super) fn trust(&mut self) {
+        self.doubting = false;
+        if std::mem::take(&mut self.doubted_since) {
+            self.doubt();
+        }
+    }
+
     pub(super) fn closed(&mut self, journal: &SchedulerId, why: &Closed) {
         if *journal != self.shared.driver.me() {
             return;
         }
-        self.doubting = false;
+        (self.doubting, self.doubted_since) = (false, false);
         self.coming.clear();
         if let Closed::Taken { .. } = why {
             let metrics = &self.shared.driver.metrics;
@@ -36,6 +50,10 @@ impl Takeover {
         }
         if self.shared.is_draining() {
             self.shared.driver.close();
+            // What could not be adopted any more would be tried until the end.
+            let by = journal.clone();
+            let entry = Entry::Seal { by };
+            self.tell_ownership(OwnershipEvent::Recorded { entry });
             self.shared.driver.newsroom.change();
             return;
         }
@@ -53,6 +71,7 @@ impl Takeover {
         self.suspicion = Suspicion::new(self.journaling.suspicion);
         self.sealed.clear();
         self.sealing.clear();
+        self.unsealed.clear();
         self.wake = None;
         self.look_for_journals();
         let others = self.shared.membership.silences().len();

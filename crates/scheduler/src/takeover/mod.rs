@@ -54,10 +54,14 @@ pub(crate) struct Takeover {
     /// What sealed journals that are not drained held.
     sealed: BTreeMap<SchedulerId, Book>,
     sealing: BTreeSet<SchedulerId>,
+    /// How often in a row each journal could not be sealed.
+    unsealed: BTreeMap<SchedulerId, u32>,
     /// Since when something has spoken against each peer.
     suspect: BTreeMap<SchedulerId, Instant>,
     coming: BTreeMap<(QueryId, Epoch), Coming>,
     doubting: bool,
+    /// Whether there was another reason to doubt since that began.
+    doubted_since: bool,
     wake: Option<Instant>,
 }
 
@@ -73,9 +77,11 @@ impl Takeover {
             started: Instant::now(),
             sealed: BTreeMap::new(),
             sealing: BTreeSet::new(),
+            unsealed: BTreeMap::new(),
             suspect: BTreeMap::new(),
             coming: BTreeMap::new(),
             doubting: false,
+            doubted_since: false,
             wake: None,
         }
     }
@@ -130,7 +136,7 @@ impl Takeover {
                 self.shared.spawn_until_stopped(removing);
             }
             News::Doubt => self.doubt(),
-            News::Trust => self.doubting = false,
+            News::Trust => self.trust(),
             News::Reached => self.attend(PresenceEvent::Reached),
             News::Needed(by) if by != self.shared.driver.me() => {}
             News::Needed(_) => self.attend(PresenceEvent::Needed),

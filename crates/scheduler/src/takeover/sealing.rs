@@ -30,13 +30,14 @@ impl Takeover {
         }
         tracing::warn!(%journal, "taking over: sealing the journal");
         let (shared, journaling) = (Arc::clone(&self.shared), self.journaling.clone());
+        let failures = self.unsealed.get(&journal).copied().unwrap_or_default();
         self.shared.spawn_until_stopped(async move {
             let found = steps::seal(&journaling, &journal, &me).await;
             let found = match found {
                 Ok(found) => Some(Box::new(found)),
                 Err(error) => {
                     tracing::warn!(%journal, %error, "cannot seal the journal yet");
-                    steps::pause().await;
+                    steps::pause_for(steps::pause_after(&error, failures)).await;
                     None
                 }
             };
@@ -47,6 +48,8 @@ impl Takeover {
     pub(super) fn found(&mut self, journal: SchedulerId, found: Option<Box<Replayed>>) {
         self.sealing.remove(&journal);
         let Some(found) = found else {
+            let failures = self.unsealed.entry(journal.clone()).or_default();
+            *failures = failures.saturating_add(1);
             // Suspicion says so again as long as it lasts; a journal without a beacon is asked for
             // here alone.
             if !self.shared.membership.knows(&journal) {
@@ -54,6 +57,7 @@ impl Takeover {
             }
             return;
         };
+        self.unsealed.remove(&journal);
         for what in &found.left_out {
             tracing::error!(%journal, what, "a record cannot be read, and counts for nothing");
         }

@@ -58,6 +58,34 @@ async fn a_fenced_scheduler_is_a_member_again_once_it_is_reached_or_has_somethin
     shared.stop.cancel();
 }
 
+/// A record that was under way when the journal was sealed says nothing of the seal.
+#[tokio::test]
+async fn a_doubt_that_comes_while_the_journal_is_written_to_is_looked_into_after_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = shared(directory.path()).await;
+    let mut takeover = Takeover::new(Arc::clone(&shared), shared.journaling.clone());
+    takeover.note(News::Doubt);
+    takeover.note(News::Doubt);
+    takeover.note(News::Trust);
+    assert!(takeover.doubting, "it is written to again");
+    takeover.note(News::Trust);
+    assert!(!takeover.doubting);
+    shared.stop.cancel();
+}
+
+#[tokio::test]
+async fn one_that_leaves_adopts_nothing_once_its_journal_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = shared(directory.path()).await;
+    let mut takeover = Takeover::new(Arc::clone(&shared), shared.journaling.clone());
+    shared.begin_draining();
+    let (me, by) = (shared.driver.me(), shared.driver.me());
+    takeover.note(News::Closed(me.clone(), Closed::Sealed { by }));
+    assert_eq!(takeover.ownership.own().sealed_by(), Some(&me));
+    assert_eq!(shared.driver.me(), me, "it goes on as nobody else");
+    shared.stop.cancel();
+}
+
 /// Each would be a query that nobody carries on, or that two schedulers drive.
 #[tokio::test]
 async fn what_must_never_be_is_counted() {
