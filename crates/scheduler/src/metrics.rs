@@ -297,6 +297,7 @@ impl SchedulerMetrics {
             ("outcome", swept.outcomes),
             ("result", swept.results),
             ("probe", swept.probes),
+            ("staged", swept.staged),
         ] {
             self.garbage.with_label_values(&[kind]).inc_by(count as u64);
         }

@@ -6,6 +6,7 @@
 //!   queries/{query}/…          its acceptance and its outcome, once its result is gone
 //!   results/{query}/…          parts of a result whose query never got an outcome
 //!   probe/…                    what a process left that died while it looked at the store
+//!   …#1                        what an interrupted upload left in a directory; see the module `staged`
 //! ```
 //!
 //! A name that is deleted could be created again by a write that was delayed, or by a process that
@@ -16,6 +17,7 @@
 //! is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use paceline_model::QueryId;
@@ -23,6 +25,7 @@ use paceline_model::QueryId;
 use crate::listing::Found;
 use crate::{
     Claims, JournalError, Journals, Key, Members, ResultError, Results, StateStore, StoreError,
+    staged,
 };
 
 /// Why garbage may be left.
@@ -37,6 +40,16 @@ pub enum GarbageError {
     /// A result could not be removed.
     #[error(transparent)]
     Result(#[from] ResultError),
+    /// What interrupted uploads left could not be removed.
+    #[error(
+        "what interrupted uploads left in {location} could not be removed: {reason}. Check that this user may write to all of the directory"
+    )]
+    Staged {
+        /// The state location.
+        location: String,
+        /// What the file system said.
+        reason: String,
+    },
 }
 
 /// How much of each kind went.
@@ -52,6 +65,8 @@ pub struct Swept {
     pub results: usize,
     /// Keys of probes.
     pub probes: usize,
+    /// Files of interrupted uploads.
+    pub staged: usize,
 }
 
 /// Everything of a cluster that only time takes away.
@@ -102,6 +117,7 @@ impl Garbage {
             kept: self.results.queries().await?.into_iter().collect(),
         };
         Ok(Swept {
+            staged: self.staged(before).await?,
             results: self.orphaned_results(&sight, results).await?,
             claims: self.claims(&sight, owners).await?,
             outcomes: self.outcomes(&sight, queries).await?,
@@ -176,6 +192,15 @@ impl Garbage {
             removed += self.remove(names).await?;
         }
         Ok(removed)
+    }
+
+    async fn staged(&self, before: i64) -> Result<usize, GarbageError> {
+        let remove = move |directory: &Path| staged::remove(directory, before);
+        let removed = self.store.in_directory(remove).await.unwrap_or(Ok(0));
+        removed.map_err(|error| GarbageError::Staged {
+            location: self.store.location().to_string(),
+            reason: error.to_string(),
+        })
     }
 
     async fn probes(&self, before: i64) -> Result<usize, GarbageError> {

@@ -51,6 +51,7 @@ mod record;
 mod request;
 mod results;
 mod scrub;
+mod staged;
 mod state;
 
 pub use catalog::{

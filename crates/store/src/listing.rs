@@ -1,9 +1,12 @@
 //! What is there: keys below a prefix, and the folders right below it.
 
+use std::io;
+use std::path::Path;
+
 use futures::TryStreamExt;
 
 use crate::request::Operation;
-use crate::{Key, StateStore, StoreError};
+use crate::{Key, StateStore, StoreError, staged};
 
 /// An object that a listing shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +90,30 @@ impl StateStore {
             .collect();
         keys.sort();
         keys.dedup();
-        Ok(keys)
+        self.with_objects(prefix, keys).await
+    }
+
+    /// Of folders, those that hold an object: in a directory one may hold what an interrupted upload
+    /// left, and nothing else.
+    async fn with_objects(
+        &self,
+        prefix: &Key,
+        mut folders: Vec<Key>,
+    ) -> Result<Vec<Key>, StoreError> {
+        let looked = folders.clone();
+        let look = move |directory: &Path| {
+            let held = looked
+                .iter()
+                .map(|key| staged::holds_objects(&directory.join(key.to_string())));
+            held.collect::<io::Result<Vec<bool>>>()
+        };
+        let Some(held) = self.in_directory(look).await else {
+            return Ok(folders);
+        };
+        let held =
+            held.map_err(|error| self.unavailable(Operation::List, prefix, error.to_string()))?;
+        let mut held = held.into_iter();
+        folders.retain(|_| held.next() == Some(true));
+        Ok(folders)
     }
 }

@@ -1,15 +1,16 @@
 //! The state store: what the rest of Paceline may ask of an object store.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
 use bytes::Bytes;
-use object_store::path::Path;
+use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::time::Instant;
 
 use crate::frame::{self, WriteId};
-use crate::location::LocationError;
+use crate::location::{Kind, LocationError};
 use crate::metrics::StoreMetrics;
 use crate::request::{self, Failure, FailureKind, Limits, Operation};
 use crate::scrub::Scrubber;
@@ -26,9 +27,11 @@ pub struct StateStore {
 
 pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
-    pub(crate) root: Path,
+    pub(crate) root: ObjectPath,
     pub(crate) limits: Limits,
     pub(crate) metrics: StoreMetrics,
+    /// Where it lies in the file system, if it does.
+    directory: Option<PathBuf>,
     shown: String,
     scrubber: Scrubber,
 }
@@ -58,6 +61,10 @@ impl StateStore {
                 root: location.root.clone(),
                 limits,
                 metrics,
+                directory: match &location.kind {
+                    Kind::Directory(path) => Some(path.clone()),
+                    Kind::Memory | Kind::S3 | Kind::Gcs | Kind::Azure => None,
+                },
                 shown: location.shown.clone(),
                 scrubber: location.scrubber.clone(),
             }),
@@ -75,9 +82,10 @@ impl StateStore {
         StateStore {
             inner: Arc::new(Inner {
                 objects,
-                root: Path::default(),
+                root: ObjectPath::default(),
                 limits,
                 metrics,
+                directory: None,
                 shown: shown.into(),
                 scrubber: Scrubber::default(),
             }),
@@ -127,6 +135,16 @@ impl StateStore {
         self.repeat(Operation::Delete, key, self.deadline(), call)
             .await
             .map(|_| ())
+    }
+
+    /// Does something to the directory that the state lies in, given its path. None if it lies in none.
+    pub(crate) async fn in_directory<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Option<io::Result<T>> {
+        let directory = self.inner.directory.clone()?;
+        let worked = tokio::task::spawn_blocking(move || work(&directory)).await;
+        Some(worked.unwrap_or_else(|join| Err(io::Error::other(join))))
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -201,7 +219,12 @@ impl StateStore {
         frame::open(body).map_err(|error| self.corrupt(key, error.to_string()))
     }
 
-    fn unavailable(&self, operation: Operation, key: &Key, reason: String) -> StoreError {
+    pub(crate) fn unavailable(
+        &self,
+        operation: Operation,
+        key: &Key,
+        reason: String,
+    ) -> StoreError {
         StoreError::Unavailable {
             location: self.inner.shown.clone(),
             operation: operation.as_str(),

@@ -21,12 +21,12 @@ fn metrics() -> JournalMetrics {
     JournalMetrics::register(&Registry::new()).unwrap()
 }
 
-fn garbage(store: StateStore) -> Garbage {
+pub(crate) fn garbage(store: StateStore) -> Garbage {
     let journals = Journals::new(store.clone(), metrics());
     Garbage::new(store.clone(), journals, Results::new(store))
 }
 
-async fn beat(store: StateStore) {
+pub(crate) async fn beat(store: StateStore) {
     let address = || "127.0.0.1:1".to_string();
     let beacon = Beacon {
         scheduler: name("b"),
@@ -68,6 +68,7 @@ fn sum(a: Swept, b: Swept) -> Swept {
         outcomes: a.outcomes + b.outcomes,
         results: a.results + b.results,
         probes: a.probes + b.probes,
+        staged: a.staged + b.staged,
     }
 }
 
@@ -113,6 +114,7 @@ pub(crate) async fn goes_in_time_and_nothing_else_does(room: &Room) {
         outcomes: 2,
         results: 1,
         probes: 1,
+        staged: 0,
     };
     let deadline = Instant::now() + PATIENCE;
     let mut gone = nothing;

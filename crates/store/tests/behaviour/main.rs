@@ -13,6 +13,7 @@ mod open;
 mod places;
 mod results;
 mod shared;
+mod staged;
 mod writes;
 
 use places::Place;
