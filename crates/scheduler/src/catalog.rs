@@ -95,12 +95,12 @@ impl Catalogs {
     }
 
     /// Carries out a change, once if it has a name, and returns a version that shows it; it is ready
-    /// here.
+    /// here. With the name goes a version up to which nothing was carried out under it.
     pub(crate) async fn change(
         &self,
         change: Change,
         by: &SchedulerId,
-        name: Option<&ChangeName>,
+        name: Option<(&ChangeName, CatalogVersion)>,
     ) -> Result<CatalogVersion, QueryError> {
         let statement = statement(change)?;
         let appended = self.log.append_once(&statement, by, name).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use paceline_frontend::{Statement, Submitted, Ticket};
-use paceline_model::{QueryError, QueryId};
+use paceline_model::{CatalogVersion, QueryError, QueryId};
 use paceline_plan::Change;
 
 use crate::keyed::Durable;
@@ -32,7 +32,8 @@ impl Service {
         Ok(made.then(|| self.answer_change(named.query, request, named.kept, accepted)))
     }
 
-    /// Changes the catalog, here and at every live peer, before the client is told.
+    /// Changes the catalog, here and at every live peer, before the client is told. The change was planned
+    /// with version `since`.
     pub(crate) async fn change(
         &self,
         query: QueryId,
@@ -40,10 +41,12 @@ impl Service {
         request: &Statement,
         durable: Option<Durable>,
         accepted: Instant,
+        since: CatalogVersion,
     ) -> Result<Submitted, QueryError> {
         let (shared, me) = (&self.shared, self.shared.driver.me());
         let name = durable.as_ref().and_then(|d| d.change_name(&request.sql));
-        let version = shared.catalog.change(change, &me, name.as_ref()).await?;
+        let name = name.as_ref().map(|name| (name, since));
+        let version = shared.catalog.change(change, &me, name).await?;
         shared.peers.tell_of_catalog(shared, version).await;
         // Another one may have been faster under that name.
         shared.catalog.has_made(query, &request.sql)?;

@@ -144,7 +144,11 @@ impl Service {
                 driver.submit(answered, None);
                 Ok(submitted(query, schema, ticket, None))
             }
-            Planned::Change(change) => self.change(query, change, request, durable, accepted).await,
+            Planned::Change(change) => {
+                let since = catalog.version();
+                self.change(query, change, request, durable, accepted, since)
+                    .await
+            }
         }
     }
 

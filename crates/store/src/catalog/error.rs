@@ -69,6 +69,11 @@ pub enum CatalogError {
         /// How often it was tried.
         tries: u32,
     },
+    /// So many changes were made under names meanwhile that it is not known whether this one was.
+    #[error(
+        "the catalog changed thousands of times while this change was being made, and may have been changed so under its name: look before you send it again"
+    )]
+    Forgotten,
     /// A version that should be in the log is not.
     #[error(
         "version {version} of the catalog cannot be found at {location}; if something removed it, restore it, for what came after cannot be understood without it"
@@ -94,9 +99,9 @@ impl CatalogError {
             | CatalogError::NotEmpty { .. }
             | CatalogError::Gone { .. }
             | CatalogError::Reserved { .. } => ErrorClass::User,
-            CatalogError::Contended { .. } | CatalogError::Missing { .. } => {
-                ErrorClass::Unavailable
-            }
+            CatalogError::Contended { .. }
+            | CatalogError::Forgotten
+            | CatalogError::Missing { .. } => ErrorClass::Unavailable,
             CatalogError::Store(error) => error.class(),
         }
     }

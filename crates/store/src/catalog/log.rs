@@ -117,16 +117,20 @@ impl CatalogLog {
     }
 
     /// Carries out a statement as [`append`](Self::append) does, unless one was carried out under the
-    /// same name; [`CatalogSnapshot::carried_out`] tells which that was.
+    /// same name; [`CatalogSnapshot::carried_out`] tells which that was. With the name goes a version up to
+    /// which none was.
     ///
     /// # Errors
-    /// As those of [`append`](Self::append).
+    /// As those of [`append`](Self::append); and [`CatalogError::Forgotten`] if names of changes after that
+    /// version are not remembered any more.
     pub async fn append_once(
         &self,
         statement: &CatalogStatement,
         by: &SchedulerId,
-        name: Option<&ChangeName>,
+        name: Option<(&ChangeName, CatalogVersion)>,
     ) -> Result<CatalogVersion, CatalogError> {
+        let since = name.map(|(_, since)| since);
+        let name = name.map(|(name, _)| name);
         // What this process knows may be old, and a refusal must not rest on what is old.
         let mut fresh = false;
         let mut tries = 0;
@@ -134,6 +138,9 @@ impl CatalogLog {
             let current = self.current();
             if name.is_some_and(|name| current.carried_out(name.query).is_some()) {
                 return Ok(current.version());
+            }
+            if since.is_some_and(|since| !current.remembers_since(since)) {
+                return Err(CatalogError::Forgotten);
             }
             let change = match statement.resolve(&current) {
                 Ok(Some(change)) => change,
@@ -178,12 +185,12 @@ impl CatalogLog {
                     change: Some(change),
                     name: name.cloned(),
                 };
-                self.advance(&tail, current.apply(&ours));
+                self.advance(&tail, current.clone().apply(&ours));
                 Ok(Some(version))
             }
             Created::Exists(payload) => {
                 let theirs = self.decode(version, &payload)?;
-                self.advance(&tail, current.apply(&theirs));
+                self.advance(&tail, current.clone().apply(&theirs));
                 Ok(None)
             }
         }

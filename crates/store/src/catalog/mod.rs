@@ -12,6 +12,7 @@ mod change;
 mod entry;
 mod error;
 mod log;
+mod names;
 mod snapshot;
 mod statement;
 mod table;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use paceline_model::{CatalogVersion, QueryId, TableId};
 
 use super::entry::Entry;
+use super::names::Names;
 use super::{CatalogChange, ExternalTable, StoredTable, View};
 
 /// The schema that is always there, and that names without a schema mean.
@@ -58,8 +59,8 @@ pub struct CatalogSnapshot {
     /// Managed tables that were there once and never will be again. Their files outlive all other
     /// records of them.
     dropped: Arc<BTreeSet<TableId>>,
-    /// Changes that clients gave a name, with the digests of their statements.
-    named: Arc<BTreeMap<QueryId, String>>,
+    /// Changes that clients gave a name, as far back as they are remembered.
+    named: Arc<Names>,
     /// Queries of which the log has more than one write.
     repeated: Arc<BTreeSet<QueryId>>,
 }
@@ -103,9 +104,15 @@ impl CatalogSnapshot {
         self.dropped.contains(&table)
     }
 
-    /// The digest of the statement that was carried out under a client's name for it, if one was.
+    /// The digest of the statement that was carried out under a client's name for it, if one was, and that
+    /// is remembered.
     pub fn carried_out(&self, query: QueryId) -> Option<&str> {
-        self.named.get(&query).map(String::as_str)
+        self.named.statement(query)
+    }
+
+    /// Whether it can be told, of every name, if a change was made under it after that version.
+    pub(crate) fn remembers_since(&self, version: CatalogVersion) -> bool {
+        self.named.forgotten() <= version
     }
 
     /// Queries of which the log has more than one write, which whoever writes sees to that there are
@@ -119,7 +126,8 @@ impl CatalogSnapshot {
     /// Total, because each change was resolved against the version right before it; a change to
     /// something that does not exist would leave it so.
     #[must_use]
-    pub(crate) fn apply(&self, entry: &Entry) -> Self {
+    pub(crate) fn apply(mut self, entry: &Entry) -> Self {
+        let version = self.version.next();
         let mut schemas = BTreeMap::clone(&self.schemas);
         let mut displaced = Vec::new();
         let mut repeated = None;
@@ -180,20 +188,16 @@ impl CatalogSnapshot {
                 displaced.extend(relations(&mut schemas, schema).remove(name));
             }
         }
+        if let Some(name) = &entry.name {
+            Arc::make_mut(&mut self.named).insert(name, version);
+        }
         CatalogSnapshot {
-            version: self.version.next(),
+            version,
             schemas: Arc::new(schemas),
             dropped: with_tables(&self.dropped, &displaced),
-            named: match &entry.name {
-                None => Arc::clone(&self.named),
-                Some(name) => {
-                    let mut named = BTreeMap::clone(&self.named);
-                    named.insert(name.query, name.statement.clone());
-                    Arc::new(named)
-                }
-            },
+            named: self.named,
             repeated: match repeated {
-                None => Arc::clone(&self.repeated),
+                None => self.repeated,
                 Some(query) => Arc::new(self.repeated.iter().copied().chain([query]).collect()),
             },
         }

@@ -130,23 +130,24 @@ pub(crate) async fn a_change_with_a_name_is_made_once(room: &Room) {
         statement: statement.to_string(),
     };
     let create = table("t", "here", OnExisting::Refuse);
-    let first = name(1, "create");
+    let (first, begun) = (name(1, "create"), CatalogVersion(0));
     let (a, b) = tokio::join!(
-        one.append_once(&create, &me, Some(&first)),
-        other.append_once(&create, &me, Some(&first)),
+        one.append_once(&create, &me, Some((&first, begun))),
+        other.append_once(&create, &me, Some((&first, begun))),
     );
     assert_eq!((a.unwrap().0, b.unwrap().0), (1, 1), "{}", room.name);
     let again = one
-        .append_once(&create, &me, Some(&name(2, "create")))
+        .append_once(&create, &me, Some((&name(2, "create"), begun)))
         .await;
     assert!(matches!(again, Err(CatalogError::AlreadyExists { .. })));
 
     // There was nothing to do the first time, so there is nothing to do from then on.
     let (drop, second) = (drop_table("u", OnMissing::Ignore), name(3, "drop"));
-    one.append_once(&drop, &me, Some(&second)).await.unwrap();
+    let second_once = Some((&second, begun));
+    one.append_once(&drop, &me, second_once).await.unwrap();
     let create = table("u", "there", OnExisting::Refuse);
     one.append(&create, &me).await.unwrap();
-    other.append_once(&drop, &me, Some(&second)).await.unwrap();
+    other.append_once(&drop, &me, second_once).await.unwrap();
     assert!(location_of(&other.current(), "u").is_some());
     assert_eq!(other.current().carried_out(second.query), Some("drop"));
     assert_eq!(other.current().carried_out(name(2, "").query), None);
@@ -165,6 +166,42 @@ pub(crate) async fn a_long_log_is_read_as_far_as_it_goes(room: &Room) {
     let missing = other.refresh_to(CatalogVersion(41)).await.unwrap_err();
     assert!(missing.to_string().contains("41"), "{missing}");
     assert_eq!(other.current().version(), CatalogVersion(40));
+}
+
+/// However many have names. Who was under way meanwhile does not make again what it cannot know.
+#[tokio::test]
+async fn a_name_is_remembered_for_thousands_of_others() {
+    let room = Place::memory().fresh();
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    let late = CatalogLog::open(room.open()).await.unwrap();
+    let (me, begun) = (by("me"), CatalogVersion(0));
+    let name = |n: u128| ChangeName {
+        query: QueryId::from_slice(&n.to_be_bytes()).unwrap(),
+        statement: "replace".to_string(),
+    };
+    let (first, replace) = (name(0), table("t", "here", OnExisting::Replace));
+    let once = Some((&first, begun));
+    log.append_once(&replace, &me, once).await.unwrap();
+    let mut others = 0;
+    while log.current().carried_out(first.query).is_some() {
+        others += 1;
+        assert!(others < 10_000, "none is forgotten");
+        let (other, since) = (name(others), log.current().version());
+        log.append_once(&replace, &me, Some((&other, since)))
+            .await
+            .unwrap();
+    }
+    assert!(others > 1000, "only {others} are remembered");
+    let opened = CatalogLog::open(room.open()).await.unwrap().current();
+    assert_eq!(opened, log.current(), "all remember the same");
+    assert_eq!(opened.carried_out(name(others).query), Some("replace"));
+
+    late.refresh_tail().await.unwrap();
+    let again = late.append_once(&replace, &me, once).await;
+    assert_eq!(again, Err(CatalogError::Forgotten));
+    let version = late.current().version();
+    let again = late.append_once(&replace, &me, Some((&first, version)));
+    assert_eq!(again.await, Ok(version.next()), "by one who begins now");
 }
 
 #[tokio::test]
