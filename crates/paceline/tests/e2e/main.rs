@@ -19,6 +19,7 @@ mod commands;
 mod demo;
 mod faults;
 mod house;
+mod held;
 mod http;
 mod left;
 mod lying_servers;

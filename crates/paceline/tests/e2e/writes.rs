@@ -1,7 +1,4 @@
 //! Statements that write take effect once, whatever dies meanwhile, and leave nothing behind.
-//!
-//! A create in the state directory is held up by a directory that lies under its name: the scheduler
-//! that makes it cannot find out whether it did, and tries again until the directory is gone.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,8 +11,9 @@ use paceline_testkit::{Process, Reference, Role};
 use serde_json::Value;
 
 use crate::answers::{check, reference};
+use crate::held::{Held, creates_in_doubt, held_up};
 use crate::left::{kept_for, nothing_is_left, nothing_is_left_but};
-use crate::support::{Running, flags, labelled, until};
+use crate::support::{Running, flags, until};
 
 /// Enough rows for every executor, from a join.
 const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
@@ -107,46 +105,14 @@ async fn nothing_else_is_stored(running: &Running) {
     .await;
 }
 
-/// Holds up the create of an object of the state until it is dropped.
-struct Held(PathBuf);
-
-impl Held {
-    fn up(path: PathBuf) -> Self {
-        std::fs::create_dir_all(&path).unwrap();
-        Held(path)
-    }
-
-    /// The next entry of the catalog.
-    fn commit(running: &Running) -> Self {
-        let next = changes(running).len() + 1;
-        Held::up(state(running, &format!("catalog/{next:020}")))
-    }
-
-    fn outcome(running: &Running, query: QueryId) -> Self {
-        Held::up(state(running, &format!("queries/{query}/finished")))
-    }
-
-    fn let_go(self) {
-        std::fs::remove_dir(&self.0).unwrap();
-    }
+/// Holds up the next entry of the catalog.
+fn hold_commit(running: &Running) -> Held {
+    let next = changes(running).len() + 1;
+    Held::up(running, &format!("catalog/{next:020}"))
 }
 
-async fn creates_in_doubt(running: &Running, scheduler: usize) -> f64 {
-    labelled(
-        running,
-        scheduler,
-        "paceline_store_creates_total",
-        "unknown",
-    )
-    .await
-}
-
-/// Waits until a create of that scheduler is held up for the first time, or again.
-async fn held_up(running: &Running, scheduler: usize, before: f64) {
-    until("the create is held up", || async {
-        (creates_in_doubt(running, scheduler).await > before).then_some(())
-    })
-    .await;
+fn hold_outcome(running: &Running, query: QueryId) -> Held {
+    Held::up(running, &format!("queries/{query}/finished"))
 }
 
 /// The process of the first scheduler, which owns what is sent there.
@@ -261,7 +227,7 @@ async fn what_one_scheduler_writes_the_other_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owner_killed_before_the_commit_writes_once() {
     let (mut running, reference) = with_table().await;
-    let held = Held::commit(&running);
+    let held = hold_commit(&running);
     let (started, query) = started(&running, 0).await;
     held_up(&running, 0, 0.0).await;
     assert_eq!(
@@ -287,7 +253,7 @@ async fn a_submitted_write_whose_owner_is_killed_at_the_commit_takes_effect_once
         sql: insert(),
         ..SubmitRequest::default()
     };
-    let held = Held::commit(&running);
+    let held = hold_commit(&running);
     let accepted = running.http(0).submit(&request, Some("tonight")).await;
     let query = accepted.unwrap().query_id;
     held_up(&running, 0, 0.0).await;
@@ -321,10 +287,10 @@ async fn a_submitted_write_whose_owner_is_killed_at_the_commit_takes_effect_once
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owner_killed_between_commit_and_outcome_writes_once() {
     let (mut running, reference) = with_table().await;
-    let commit = Held::commit(&running);
+    let commit = hold_commit(&running);
     let (started, query) = started(&running, 0).await;
     held_up(&running, 0, 0.0).await;
-    let outcome = Held::outcome(&running, query);
+    let outcome = hold_outcome(&running, query);
     commit.let_go();
     until("it is committed", || async {
         (!entries_of(&running, query).is_empty()).then_some(())
@@ -348,7 +314,7 @@ async fn the_owner_killed_between_commit_and_outcome_writes_once() {
 async fn an_owner_frozen_at_its_commit_writes_once() {
     let (mut running, reference) = with_table().await;
     let id = running.http(0).status().await.unwrap().scheduler;
-    let held = Held::commit(&running);
+    let held = hold_commit(&running);
     let (started, query) = started(&running, 0).await;
     held_up(&running, 0, 0.0).await;
     owner(&mut running).freeze().unwrap();
@@ -371,7 +337,7 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_killed_while_it_writes_costs_no_row_and_leaves_no_file() {
     let (mut running, reference) = with_table().await;
-    let held = Held::commit(&running);
+    let held = hold_commit(&running);
     let (started, query) = started(&running, 0).await;
     let before = stored_and_named(&running).0.len();
     until("a file is written", || async {
@@ -441,7 +407,7 @@ async fn a_write_that_fails_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_replaced_meanwhile_gets_nothing() {
     let (mut running, _) = with_table().await;
-    let held = Held::commit(&running);
+    let held = hold_commit(&running);
     let (started, query) = started(&running, 0).await;
     held_up(&running, 0, 0.0).await;
     let mut flight = running.flight(1).await;
