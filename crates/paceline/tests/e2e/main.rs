@@ -37,6 +37,7 @@ mod submissions;
 mod support;
 mod tables;
 mod takeover;
+mod together;
 mod tpcds;
 mod tpch;
 mod turn;

@@ -7,26 +7,27 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
 use paceline::client::{Answer, Started, SubmitRequest};
 use paceline_model::{QueryId, QueryState};
-use paceline_testkit::{Process, Reference, Role};
+use paceline_testkit::{ClusterPlan, Process, Reference, Role};
 use serde_json::Value;
 
 use crate::answers::{check, reference};
 use crate::held::{Held, creates_in_doubt, held_up};
 use crate::left::{kept_for, nothing_is_left, nothing_is_left_but};
-use crate::support::{Running, flags, until};
+use crate::support::{Running, flags, metric, until};
+use crate::together::Together;
 
 /// Enough rows for every executor, from a join.
 const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \
      l.l_shipdate as d, l.l_comment as t from lineitem l join orders o on l.l_orderkey = o.o_orderkey \
      where l.l_orderkey % 3 = 0";
 
-const READ: &str = "select count(*) as n, count(distinct k) as k, sum(c) as c, sum(p) as p, \
+pub(crate) const READ: &str = "select count(*) as n, count(distinct k) as k, sum(c) as c, sum(p) as p, \
      min(d) as d, max(t) as t from written";
 
 const COPIED: &str = "select o_orderkey as k, o_totalprice as p, o_comment as t from orders where o_orderkey % 2 = 0";
 
 /// The number of rows that a write says it wrote.
-fn count(answer: &Answer) -> u64 {
+pub(crate) fn count(answer: &Answer) -> u64 {
     let column = |batch: &RecordBatch| {
         batch
             .column(0)
@@ -54,15 +55,21 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The same without what a process left that was killed in the middle of writing: that lies beside its
+/// name, and is an object to nobody.
+pub(crate) fn objects_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = files_below(directory);
+    files.retain(|path| !path.display().to_string().contains('#'));
+    files
+}
+
 fn state(running: &Running, below: &str) -> PathBuf {
     running.directory.path().join("state").join(below)
 }
 
 /// Every change in the catalog log, in order.
 fn changes(running: &Running) -> Vec<Value> {
-    let mut entries = files_below(&state(running, "catalog"));
-    // What is just being created has a name of its own.
-    entries.retain(|path| !path.display().to_string().contains('#'));
+    let mut entries = objects_below(&state(running, "catalog"));
     entries.sort();
     let change = |path: &PathBuf| {
         let bytes = std::fs::read(path).unwrap();
@@ -74,14 +81,14 @@ fn changes(running: &Running) -> Vec<Value> {
 }
 
 /// The entries of a query.
-fn entries_of(running: &Running, query: QueryId) -> Vec<Value> {
+pub(crate) fn entries_of(running: &Running, query: QueryId) -> Vec<Value> {
     let query = Value::String(query.to_string());
     let all = changes(running).into_iter();
     all.filter(|change| change["query"] == query).collect()
 }
 
 /// The files that lie where tables are stored, and those that the catalog names.
-fn stored_and_named(running: &Running) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+pub(crate) fn stored_and_named(running: &Running) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     let data = state(running, "data");
     let mut named = BTreeSet::new();
     for change in changes(running) {
@@ -93,7 +100,7 @@ fn stored_and_named(running: &Running) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>)
             );
         }
     }
-    (files_below(&data).into_iter().collect(), named)
+    (objects_below(&data).into_iter().collect(), named)
 }
 
 /// Nothing lies around but what the catalog names, once the end of the query was told.
@@ -106,12 +113,12 @@ async fn nothing_else_is_stored(running: &Running) {
 }
 
 /// Holds up the next entry of the catalog.
-fn hold_commit(running: &Running) -> Held {
+pub(crate) fn hold_commit(running: &Running) -> Held {
     let next = changes(running).len() + 1;
     Held::up(running, &format!("catalog/{next:020}"))
 }
 
-fn hold_outcome(running: &Running, query: QueryId) -> Held {
+pub(crate) fn hold_outcome(running: &Running, query: QueryId) -> Held {
     Held::up(running, &format!("queries/{query}/finished"))
 }
 
@@ -124,7 +131,16 @@ fn owner(running: &mut Running) -> &mut Process {
 /// A cluster with TPC-H and a table `written` that holds one copy of [`WRITTEN`], and a DataFusion
 /// that holds the same.
 async fn with_table() -> (Running, Reference) {
-    let running = Running::with_tpch_kept_for("2s").await;
+    with_table_where(|_| {}).await
+}
+
+async fn with_table_where(change: impl FnOnce(&mut ClusterPlan)) -> (Running, Reference) {
+    let running = Running::start_with(|plan| {
+        kept_for(plan, "2s");
+        change(plan);
+    })
+    .await;
+    running.create_tpch().await;
     let reference = reference().await;
     let create = format!("create table written as {WRITTEN}");
     running.flight(0).await.run(&create).await.unwrap();
@@ -132,28 +148,27 @@ async fn with_table() -> (Running, Reference) {
     (running, reference)
 }
 
-fn insert() -> String {
+pub(crate) fn insert() -> String {
     format!("insert into written {WRITTEN}")
 }
 
-async fn started(running: &Running, scheduler: usize) -> (Started, QueryId) {
-    let started = running
-        .flight(scheduler)
-        .await
-        .start(&insert())
-        .await
-        .unwrap();
+/// A statement that was accepted, and its query.
+pub(crate) type Write = (Started, QueryId);
+
+pub(crate) async fn started(running: &Running, scheduler: usize, sql: &str) -> Write {
+    let mut flight = running.flight(scheduler).await;
+    let started = flight.start(sql).await.unwrap();
     let query = started.query.unwrap();
     (started, query)
 }
 
-async fn finished(running: &Running, scheduler: usize, started: &Started) -> Answer {
+pub(crate) async fn finished(running: &Running, scheduler: usize, started: &Started) -> Answer {
     let mut flight = running.flight(scheduler).await;
     flight.finish(started.clone()).await.unwrap()
 }
 
 /// The rows are there once more than before, in the eyes of each scheduler, and nothing else is.
-async fn took_effect_once(running: &Running, reference: &Reference, query: QueryId) {
+pub(crate) async fn took_effect_once(running: &Running, reference: &Reference, query: QueryId) {
     reference.run(&insert()).await.unwrap();
     for scheduler in 0..2 {
         let answer = running.flight(scheduler).await.run(READ).await.unwrap();
@@ -227,22 +242,18 @@ async fn what_one_scheduler_writes_the_other_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owner_killed_before_the_commit_writes_once() {
     let (mut running, reference) = with_table().await;
-    let held = hold_commit(&running);
-    let (started, query) = started(&running, 0).await;
+    let (together, commit, outcome) = Together::start(&running).await;
+    together.have_files(&running).await;
+    together.an_insert_waits_for_its_commit(&running).await;
     held_up(&running, 0, 0.0).await;
-    assert_eq!(
-        entries_of(&running, query),
-        Vec::<Value>::new(),
-        "not committed"
-    );
-    let (stored, named) = stored_and_named(&running);
-    assert!(stored.len() > named.len(), "files were written aside");
+    assert!(!together.any_is_committed(&running));
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
-    held.let_go();
-    assert!(count(&finished(&running, 1, &started).await) > 0);
+    commit.let_go();
+    outcome.let_go();
+    together.end_at(&running, 1, 1).await;
     running.cluster.restart(Role::Scheduler, 0).await.unwrap();
     running.cluster.ready().await.unwrap();
-    took_effect_once(&running, &reference, query).await;
+    together.took_effect_once(&running, &reference).await;
     nothing_is_left(&running).await;
 }
 
@@ -287,26 +298,20 @@ async fn a_submitted_write_whose_owner_is_killed_at_the_commit_takes_effect_once
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owner_killed_between_commit_and_outcome_writes_once() {
     let (mut running, reference) = with_table().await;
-    let commit = hold_commit(&running);
-    let (started, query) = started(&running, 0).await;
-    held_up(&running, 0, 0.0).await;
-    let outcome = hold_outcome(&running, query);
-    commit.let_go();
-    until("it is committed", || async {
-        (!entries_of(&running, query).is_empty()).then_some(())
-    })
-    .await;
+    let (together, commit, outcome) = Together::start(&running).await;
+    let outcomes = together.come_to_their_outcomes(&running, commit).await;
     let before = creates_in_doubt(&running, 0).await;
     held_up(&running, 0, before).await;
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
-    outcome.let_go();
-    assert!(count(&finished(&running, 1, &started).await) > 0);
+    for outcome in outcomes.into_iter().chain([outcome]) {
+        outcome.let_go();
+    }
+    together.end_at(&running, 1, 1).await;
     running.cluster.restart(Role::Scheduler, 0).await.unwrap();
     running.cluster.ready().await.unwrap();
-    took_effect_once(&running, &reference, query).await;
-    // Also who asks when nobody drives it any more is told.
-    let again = finished(&running, 0, &started).await;
-    assert!(count(&again) > 0);
+    together.took_effect_once(&running, &reference).await;
+    // Also who asks when nobody drives them any more is told.
+    together.end_at(&running, 0, 1).await;
     nothing_is_left(&running).await;
 }
 
@@ -315,7 +320,7 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
     let (mut running, reference) = with_table().await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let held = hold_commit(&running);
-    let (started, query) = started(&running, 0).await;
+    let (started, query) = started(&running, 0, &insert()).await;
     held_up(&running, 0, 0.0).await;
     owner(&mut running).freeze().unwrap();
     held.let_go();
@@ -336,19 +341,28 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_killed_while_it_writes_costs_no_row_and_leaves_no_file() {
-    let (mut running, reference) = with_table().await;
-    let held = hold_commit(&running);
-    let (started, query) = started(&running, 0).await;
-    let before = stored_and_named(&running).0.len();
-    until("a file is written", || async {
-        (stored_and_named(&running).0.len() > before).then_some(())
+    // What comes after a write has ended is swept up soon.
+    let (mut running, reference) = with_table_where(|plan| {
+        let soon = ["--scheduler-dropped-ttl", "4s"];
+        plan.scheduler_flags.extend(flags(&soon));
     })
     .await;
+    let (together, commit, outcome) = Together::start(&running).await;
+    together.have_files(&running).await;
     running.cluster.kill(Role::Executor, 1).await.unwrap();
-    held_up(&running, 0, 0.0).await;
-    held.let_go();
-    assert!(count(&finished(&running, 0, &started).await) > 0);
-    took_effect_once(&running, &reference, query).await;
+    let outcomes = together.come_to_their_outcomes(&running, commit).await;
+    // Now they are committed, and another one goes.
+    running.cluster.kill(Role::Executor, 2).await.unwrap();
+    until("both are missed", || async {
+        let lost = metric(&running, 0, "paceline_executors_lost_total").await;
+        (lost == 2.0).then_some(())
+    })
+    .await;
+    for outcome in outcomes.into_iter().chain([outcome]) {
+        outcome.let_go();
+    }
+    together.end_at(&running, 0, 0).await;
+    together.took_effect_once(&running, &reference).await;
     nothing_is_left(&running).await;
 }
 
@@ -408,7 +422,7 @@ async fn a_write_that_fails_leaves_nothing() {
 async fn a_table_that_is_replaced_meanwhile_gets_nothing() {
     let (mut running, _) = with_table().await;
     let held = hold_commit(&running);
-    let (started, query) = started(&running, 0).await;
+    let (started, query) = started(&running, 0, &insert()).await;
     held_up(&running, 0, 0.0).await;
     let mut flight = running.flight(1).await;
     owner(&mut running).freeze().unwrap();
