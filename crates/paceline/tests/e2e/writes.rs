@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
-use paceline::client::{Answer, Started, SubmitRequest};
+use paceline::client::{Answer, QueryChoice, Started, SubmitRequest};
+use paceline_frontend::QueryReport;
 use paceline_model::{QueryId, QueryState};
 use paceline_testkit::{ClusterPlan, Process, Reference, Role};
 use serde_json::Value;
@@ -315,6 +316,17 @@ async fn the_owner_killed_between_commit_and_outcome_writes_once() {
     nothing_is_left(&running).await;
 }
 
+/// What the list of a scheduler says of a query, which everybody who is there tells of once.
+async fn listed(running: &Running, scheduler: usize, query: QueryId) -> QueryReport {
+    let http = running.http(scheduler);
+    let list = http.queries(&QueryChoice::default()).await.unwrap();
+    assert!(list.unreachable.is_empty(), "{:?}", list.unreachable);
+    let reports = list.queries.into_iter();
+    let mut reports: Vec<_> = reports.filter(|it| it.query_id == query).collect();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    reports.remove(0)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_frozen_at_its_commit_writes_once() {
     let (mut running, reference) = with_table().await;
@@ -324,9 +336,12 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
     held_up(&running, 0, 0.0).await;
     owner(&mut running).freeze().unwrap();
     held.let_go();
+    let list = running.http(1).queries(&QueryChoice::default()).await;
+    let unreachable = list.unwrap().unreachable;
+    assert_eq!(unreachable, [id.clone()], "its queries are not listed");
     // Only the other one can have committed: this one stands still.
     assert!(count(&finished(&running, 1, &started).await) > 0);
-    assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
+    let meanwhile = listed(&running, 1, query).await;
     owner(&mut running).thaw().unwrap();
     until("it goes on under another id", || async {
         let status = running.http(0).status().await.unwrap();
@@ -335,6 +350,10 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
     .await;
     running.cluster.ready().await.unwrap();
     assert!(count(&finished(&running, 0, &started).await) > 0);
+    let adopter = running.http(1).status().await.unwrap().scheduler;
+    for report in [meanwhile, listed(&running, 0, query).await] {
+        assert_eq!((report.epoch.0, &report.owner), (1, &adopter), "{report:?}");
+    }
     took_effect_once(&running, &reference, query).await;
     nothing_is_left(&running).await;
 }
