@@ -12,6 +12,7 @@
 
 mod again;
 mod answers;
+mod api;
 mod bad_input;
 mod cancel;
 mod chaos;

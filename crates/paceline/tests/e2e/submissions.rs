@@ -1,130 +1,127 @@
 //! Queries that run by themselves: through deaths of schedulers, one or all.
 
+use paceline_model::QueryId;
 use paceline_testkit::Role;
-use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use reqwest::StatusCode;
+use serde_json::json;
 
 use crate::answers::agrees;
+use crate::api::{Api, NAME, NAMED, id};
+use crate::held::Held;
 use crate::left::{is_journaled, nothing_is_left_but};
-use crate::support::{Running, SLOW, labelled, of_schedulers, until};
+use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
 
-struct Api {
-    client: Client,
-    addresses: Vec<String>,
-}
+const SMALL: &str = "select count(*) as n from region";
 
-impl Api {
-    fn of(running: &Running) -> Self {
-        let schedulers = running.cluster.schedulers().iter();
-        Api {
-            client: Client::new(),
-            addresses: schedulers
-                .map(|node| node.announced().http.clone())
-                .collect(),
-        }
-    }
-
-    async fn submit(&self, scheduler: usize, sql: &str, key: Option<&str>) -> (StatusCode, Value) {
-        self.send(scheduler, json!({ "sql": sql }), key).await
-    }
-
-    async fn send(&self, scheduler: usize, body: Value, key: Option<&str>) -> (StatusCode, Value) {
-        let url = format!("http://{}/v1/queries", self.addresses[scheduler]);
-        let mut request = self.client.post(url).json(&body);
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
-    }
-
-    async fn get(&self, scheduler: usize, path: &str) -> (StatusCode, Vec<u8>) {
-        let url = format!("http://{}/v1/queries/{path}", self.addresses[scheduler]);
-        let request = self.client.get(url);
-        let answer = request
-            .header("accept", "application/vnd.apache.arrow.stream")
-            .send()
-            .await
-            .unwrap();
-        let status = answer.status();
-        (status, answer.bytes().await.unwrap().to_vec())
-    }
-
-    async fn report(&self, scheduler: usize, query: &str) -> Value {
-        let (status, body) = self.get(scheduler, query).await;
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        assert!(status.is_success(), "{status}: {body}");
-        body
-    }
-
-    async fn finished(&self, scheduler: usize, query: &str) -> Value {
-        until("the query has ended", || async {
-            let report = self.report(scheduler, query).await;
-            let state = report["state"].as_str().unwrap().to_string();
-            assert!(
-                ["queued", "running", "finished"].contains(&state.as_str()),
-                "{report}"
-            );
-            (state == "finished").then_some(report)
-        })
-        .await
-    }
-
-    /// Reads the whole result at a scheduler and compares it with one process's.
-    async fn check(&self, scheduler: usize, query: &str) {
-        let (status, body) = self.get(scheduler, &format!("{query}/results")).await;
-        assert!(
-            status.is_success(),
-            "{status}: {}",
-            String::from_utf8_lossy(&body)
-        );
-        let reader = arrow::ipc::reader::StreamReader::try_new(&body[..], None).unwrap();
-        let answer = paceline::client::Answer {
-            schema: reader.schema(),
-            batches: reader.map(Result::unwrap).collect(),
-        };
-        agrees(SLOW, &answer).await.unwrap();
-    }
-}
-
-fn id(accepted: &Value) -> String {
-    let id = accepted["query_id"].as_str().or(accepted["id"].as_str());
-    id.unwrap_or_else(|| panic!("{accepted}")).to_string()
-}
-
-async fn runs(api: &Api, scheduler: usize, query: &str) {
-    until("it runs", || async {
-        let report = api.report(scheduler, query).await;
-        let stages = report["stages"].as_array().cloned().unwrap_or_default();
-        stages
-            .iter()
-            .any(|stage| stage["done"].as_u64() > Some(0))
-            .then_some(())
-    })
-    .await;
-}
+/// Billions of rows, of which none is ever seen.
+const ENDLESS: &str = "select count(*) as n, sum(a.l_orderkey + b.l_orderkey) as k \
+     from lineitem a join lineitem b on a.l_linenumber = b.l_linenumber";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_submitted_query_outlives_its_scheduler() {
-    let mut running = Running::with_tpch().await;
+    // Before silence alone told of a death the test would be over for long.
+    let mut running = Running::start_with(|plan| {
+        let patient = ["--scheduler-takeover-after", "10m"];
+        plan.scheduler_flags.extend(flags(&patient));
+    })
+    .await;
+    running.create_tpch().await;
     let api = Api::of(&running);
     let (status, accepted) = api.submit(0, SLOW, Some("nightly")).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
     let query = id(&accepted);
-    runs(&api, 0, &query).await;
+    let before = api.midway(1, &query).await;
+    assert!(before["planning_seconds"].as_f64() > Some(0.0), "{before}");
     let (status, _) = api.get(1, &format!("{query}/results")).await;
     assert_eq!(status, StatusCode::CONFLICT, "it has not ended");
+    let (limited, outcome) = Limited::submit(&running, &api).await;
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    outcome.let_go();
 
-    let report = api.finished(1, &query).await;
+    is_taken_over(&running, &query).await;
+    let report = api.ended(1, &query, "finished").await;
     assert_eq!(report["epoch"], 1, "{report}");
-    api.check(1, &query).await;
+    assert_eq!(report["accepted_at"], before["accepted_at"], "{report}");
+    agrees(SLOW, &api.whole(1, &query).await).await.unwrap();
     let (status, again) = api.submit(1, SLOW, Some("nightly")).await;
     assert!(status.is_success(), "{again}");
     assert_eq!(id(&again), query, "the same name is the same query");
     let (status, other) = api.submit(1, "select 1", Some("nightly")).await;
     assert_eq!(status, StatusCode::CONFLICT, "{other}");
-    nothing_is_left_but(&running, &[query.parse().unwrap()]).await;
+    limited.end_in_time(&api).await;
+
+    // None of those lives that ever had the result in memory.
+    running.cluster.kill(Role::Scheduler, 1).await.unwrap();
+    start_schedulers(&mut running).await;
+    for scheduler in 0..2 {
+        let answer = api.whole(scheduler, &query).await;
+        agrees(SLOW, &answer).await.unwrap();
+    }
+    let kept: [QueryId; 2] = [query, limited.brief].map(|query| query.parse().unwrap());
+    nothing_is_left_but(&running, &kept).await;
+}
+
+/// Queries of which a client said how long something may take. None comes to its end at the scheduler that
+/// accepted it, which is the first one.
+struct Limited {
+    /// Its result is kept for a second.
+    brief: String,
+    /// It may take two.
+    hurried: String,
+}
+
+impl Limited {
+    async fn submit(running: &Running, api: &Api) -> (Limited, Held) {
+        let outcome = Held::up(running, &format!("queries/{NAMED}/finished"));
+        let brief = json!({ "sql": SMALL, "result_ttl": "1s" });
+        let (status, accepted) = api.send(0, brief, Some(NAME)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+        let brief = id(&accepted);
+        assert_eq!(brief, NAMED);
+        let hurried = json!({ "sql": ENDLESS, "timeout": "2s" });
+        let (status, accepted) = api.send(0, hurried, None).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+        let hurried = id(&accepted);
+        (Limited { brief, hurried }, outcome)
+    }
+
+    /// What was said to the first owner holds at the next one.
+    async fn end_in_time(&self, api: &Api) {
+        let report = api.ended(1, &self.hurried, "failed").await;
+        assert_eq!(report["epoch"], 1, "{report}");
+        assert_eq!(report["error"]["class"], "deadline_exceeded", "{report}");
+        let said = report["error"]["message"].as_str().unwrap();
+        assert!(said.contains("limit of 2s"), "{report}");
+        let report = api.ended(1, &self.brief, "finished").await;
+        assert_eq!(report["epoch"], 1, "{report}");
+        its_time_is_over(api, &self.brief).await;
+    }
+}
+
+/// Waits until another scheduler has claimed a query, without asking it: that would wait for as long.
+async fn is_taken_over(running: &Running, query: &str) {
+    let first = 1;
+    let claim = format!("state/owners/{query}/{first:020}");
+    let claim = running.directory.path().join(claim);
+    until("it is taken over", || async {
+        claim.exists().then_some(())
+    })
+    .await;
+}
+
+async fn its_time_is_over(api: &Api, query: &str) {
+    until("its time is over", || async {
+        let (status, _) = api.get(1, &format!("{query}/results")).await;
+        (status == StatusCode::GONE).then_some(())
+    })
+    .await;
+}
+
+async fn start_schedulers(running: &mut Running) {
+    for scheduler in 0..2 {
+        let starting = running.cluster.restart(Role::Scheduler, scheduler);
+        starting.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +130,7 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     let api = Api::of(&running);
     let (_, accepted) = api.submit(0, SLOW, None).await;
     let query = id(&accepted);
-    runs(&api, 0, &query).await;
+    api.midway(0, &query).await;
     is_journaled(&running, 0, query.parse().unwrap()).await;
     for scheduler in 0..2 {
         running
@@ -142,14 +139,8 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
             .await
             .unwrap();
     }
-    for scheduler in 0..2 {
-        running
-            .cluster
-            .restart(Role::Scheduler, scheduler)
-            .await
-            .unwrap();
-    }
-    let report = api.finished(0, &query).await;
+    start_schedulers(&mut running).await;
+    let report = api.ended(0, &query, "finished").await;
     assert!(report["epoch"].as_u64() >= Some(1), "{report}");
     let mut taken_back =
         of_schedulers(&running, "paceline_exchange_outputs_taken_back_total").await;
@@ -158,8 +149,10 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
         taken_back += labelled(&running, scheduler, name, "taken_back").await;
     }
     assert!(taken_back > 0.0, "executors came back with nothing");
-    api.check(0, &query).await;
-    api.check(1, &query).await;
+    for scheduler in 0..2 {
+        let answer = api.whole(scheduler, &query).await;
+        agrees(SLOW, &answer).await.unwrap();
+    }
     nothing_is_left_but(&running, &[query.parse().unwrap()]).await;
 }
 
@@ -171,7 +164,7 @@ async fn results_are_kept_for_their_time_and_failures_told() {
         .submit(0, "select n_name from nation order by 1", None)
         .await;
     let query = id(&accepted);
-    let report = api.finished(1, &query).await;
+    let report = api.ended(1, &query, "finished").await;
     assert_eq!(report["result"]["rows"], 25, "{report}");
     let (status, body) = api.get(1, &format!("{query}/results?page=0")).await;
     assert!(status.is_success() && !body.is_empty());
@@ -186,11 +179,7 @@ async fn results_are_kept_for_their_time_and_failures_told() {
         )
         .await;
     let query = id(&accepted);
-    let report = until("it fails", || async {
-        let report = api.report(1, &query).await;
-        (report["state"] == "failed").then_some(report)
-    })
-    .await;
+    let report = api.ended(1, &query, "failed").await;
     assert!(report["error"]["message"].as_str().is_some(), "{report}");
     let (status, body) = api.get(1, &format!("{query}/results")).await;
     assert_eq!(
@@ -201,30 +190,21 @@ async fn results_are_kept_for_their_time_and_failures_told() {
     );
     // What has ended stays as it ended, whoever is told to cancel it.
     for scheduler in 0..2 {
-        let url = format!("http://{}/v1/queries/{query}", api.addresses[scheduler]);
-        let answer = api.client.delete(url).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        let status = api.cancel(scheduler, &query).await;
+        assert_eq!(status, StatusCode::NO_CONTENT);
         assert_eq!(api.report(scheduler, &query).await["state"], "failed");
     }
 
     let brief = json!({ "sql": "select 1 as n from nation", "result_ttl": "1s" });
     let (_, accepted) = api.send(0, brief, None).await;
     let query = id(&accepted);
-    api.finished(1, &query).await;
-    until("its time is over", || async {
-        let (status, _) = api.get(1, &format!("{query}/results")).await;
-        (status == StatusCode::GONE).then_some(())
-    })
-    .await;
+    api.ended(1, &query, "finished").await;
+    its_time_is_over(&api, &query).await;
     assert_eq!(api.report(0, &query).await["state"], "finished");
 
     let hurried = json!({ "sql": SLOW, "timeout": "200ms" });
     let (_, accepted) = api.send(0, hurried, None).await;
-    let report = until("its limit is over", || async {
-        let report = api.report(1, &id(&accepted)).await;
-        (report["state"] == "failed").then_some(report)
-    })
-    .await;
+    let report = api.ended(1, &id(&accepted), "failed").await;
     let said = report["error"]["message"].as_str().unwrap().to_string();
     assert!(said.contains("200ms"), "{report}");
 }
