@@ -1,13 +1,16 @@
 //! Queries that run by themselves: through deaths of schedulers, one or all.
 
-use paceline_model::QueryId;
+use std::path::PathBuf;
+
+use paceline::client::SubmitRequest;
+use paceline_model::{QueryId, SchedulerId};
 use paceline_testkit::Role;
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::answers::agrees;
 use crate::api::{Api, NAME, NAMED, id};
-use crate::held::Held;
+use crate::held::{Held, creates_in_doubt, held_up};
 use crate::left::{is_journaled, nothing_is_left_but};
 use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
 
@@ -128,6 +131,11 @@ async fn start_schedulers(running: &mut Running) {
 async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     let mut running = Running::with_tpch().await;
     let api = Api::of(&running);
+    let owner = running.http(0).status().await.unwrap().scheduler;
+    let recorded = is_told_once_it_is_recorded(&running, &owner).await;
+    let claim = Held::up(&running, &format!("queries/{NAMED}/submitted"));
+    let (status, refused) = api.submit(0, SMALL, Some(NAME)).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refused}");
     let (_, accepted) = api.submit(0, SLOW, None).await;
     let query = id(&accepted);
     api.midway(0, &query).await;
@@ -139,6 +147,7 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
             .await
             .unwrap();
     }
+    claim.let_go();
     start_schedulers(&mut running).await;
     let report = api.ended(0, &query, "finished").await;
     assert!(report["epoch"].as_u64() >= Some(1), "{report}");
@@ -153,7 +162,54 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
         let answer = api.whole(scheduler, &query).await;
         agrees(SLOW, &answer).await.unwrap();
     }
-    nothing_is_left_but(&running, &[query.parse().unwrap()]).await;
+    the_claim_was_made_for(&running, &api, &owner).await;
+    let kept: [QueryId; 2] = [query.as_str(), NAMED].map(|query| query.parse().unwrap());
+    nothing_is_left_but(&running, &[kept[0], kept[1], recorded]).await;
+}
+
+/// A client hears of its query once that is in the journal of the scheduler it was sent to, the first one.
+async fn is_told_once_it_is_recorded(running: &Running, owner: &SchedulerId) -> QueryId {
+    let next = next_segment(running, owner);
+    let segment = Held::up(running, &format!("journal/{owner}/{next:020}"));
+    let before = creates_in_doubt(running, 0).await;
+    let http = running.http(0);
+    let sending = tokio::spawn(async move {
+        let request = SubmitRequest {
+            sql: SMALL.to_string(),
+            ..SubmitRequest::default()
+        };
+        http.submit(&request, None).await
+    });
+    // Once it was sent again as well, an answer that did not wait would be here.
+    held_up(running, 0, before + 1.0).await;
+    assert!(!sending.is_finished(), "no journal holds it yet");
+    segment.let_go();
+    let accepted = sending.await.unwrap().unwrap();
+    accepted.query_id
+}
+
+/// The number that the next segment of a journal gets.
+fn next_segment(running: &Running, journal: &SchedulerId) -> u64 {
+    let folder: PathBuf = running.directory.path().join("state/journal");
+    let entries = std::fs::read_dir(folder.join(journal.as_str()));
+    let names = entries.into_iter().flatten().flatten();
+    let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    numbers.max().map_or(0, |last| last + 1)
+}
+
+/// What a journal held of a query was carried on, with the claim that the scheduler of that journal did not
+/// come to make; who sends it again finds it.
+async fn the_claim_was_made_for(running: &Running, api: &Api, owner: &SchedulerId) {
+    let report = api.ended(1, NAMED, "finished").await;
+    assert!(report["epoch"].as_u64() >= Some(1), "{report}");
+    assert_eq!(report["result"]["rows"], 1, "{report}");
+    let claim = format!("state/queries/{NAMED}/submitted");
+    let claim = std::fs::read(running.directory.path().join(claim)).unwrap();
+    let claim = String::from_utf8_lossy(&claim);
+    assert!(claim.contains(&format!("\"by\":\"{owner}\"")), "{claim}");
+    let (status, again) = api.submit(1, SMALL, Some(NAME)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{again}");
+    assert_eq!(id(&again), NAMED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
