@@ -1,6 +1,10 @@
 //! The API for queries that run by themselves, as a client sees it that has nothing of Paceline's.
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
+use axum::body::Bytes;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use paceline::client::Answer;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -12,7 +16,17 @@ use crate::support::{Running, until};
 pub(crate) const NAME: &str = "nightly-report";
 pub(crate) const NAMED: &str = "b568f07a-2d94-83db-9dbb-a8f676b11a37";
 
+const JSON: &str = "application/json";
+const CSV: &str = "text/csv";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
+const PARQUET: &str = "application/vnd.apache.parquet";
+
+/// The formats that a result is read in.
+pub(crate) const FORMATS: [&str; 4] = [JSON, CSV, ARROW, PARQUET];
+
+/// A result of few rows, which has several pages: 18 MB of them.
+pub(crate) const LARGE: &str = "select o_orderkey as k, repeat(o_comment, 20) as t from orders \
+     where o_orderkey % 8 = 0";
 
 pub(crate) struct Api {
     client: Client,
@@ -113,6 +127,27 @@ impl Api {
         );
         decoded(&body)
     }
+
+    /// The keys of a result, page by page, each where the page before it says.
+    pub(crate) async fn pages(&self, scheduler: usize, query: &str, format: &str) -> Vec<Vec<i64>> {
+        let mut pages = Vec::new();
+        let mut next = Some(format!("/v1/queries/{query}/results?page=0"));
+        while let Some(path) = next {
+            let url = format!("http://{}{path}", self.addresses[scheduler]);
+            let request = self.client.get(url).header("accept", format);
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{path} as {format}");
+            let link = answer.headers().get("link");
+            next = link.map(|link| {
+                let link = link.to_str().unwrap();
+                let (path, relation) = link.trim_start_matches('<').split_once('>').unwrap();
+                assert_eq!(relation, "; rel=\"next\"");
+                path.to_string()
+            });
+            pages.push(keys(format, answer.bytes().await.unwrap()));
+        }
+        pages
+    }
 }
 
 /// The query of an answer to a submission.
@@ -127,4 +162,38 @@ fn decoded(body: &[u8]) -> Answer {
         schema: reader.schema(),
         batches: reader.map(Result::unwrap).collect(),
     }
+}
+
+/// The keys of an answer: its first column, `k`.
+pub(crate) fn keys_of(answer: &Answer) -> Vec<i64> {
+    answer.batches.iter().flat_map(first_column).collect()
+}
+
+/// The same of a document.
+fn keys(format: &str, body: Bytes) -> Vec<i64> {
+    match format {
+        JSON => {
+            let rows: Vec<Value> = serde_json::from_slice(&body).unwrap();
+            rows.iter().map(|row| row["k"].as_i64().unwrap()).collect()
+        }
+        CSV => {
+            let mut lines = std::str::from_utf8(&body).unwrap().lines();
+            let header = lines.next().unwrap();
+            assert!(header.starts_with("k,"), "{header}");
+            let key = |line: &str| line.split(',').next().unwrap().parse().unwrap();
+            lines.map(key).collect()
+        }
+        ARROW => keys_of(&decoded(&body)),
+        PARQUET => {
+            let file = ParquetRecordBatchReaderBuilder::try_new(body).unwrap();
+            let batches = file.build().unwrap().map(Result::unwrap);
+            batches.flat_map(|batch| first_column(&batch)).collect()
+        }
+        other => panic!("nobody asks for {other}"),
+    }
+}
+
+fn first_column(batch: &RecordBatch) -> Vec<i64> {
+    let column = batch.column(0).as_primitive::<Int64Type>();
+    column.values().to_vec()
 }

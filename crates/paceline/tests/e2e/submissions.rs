@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::answers::agrees;
-use crate::api::{Api, NAME, NAMED, id};
+use crate::api::{Api, FORMATS, LARGE, NAME, NAMED, id, keys_of};
 use crate::held::{Held, creates_in_doubt, held_up};
 use crate::left::{is_journaled, nothing_is_left_but};
 use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
@@ -216,16 +216,8 @@ async fn the_claim_was_made_for(running: &Running, api: &Api, owner: &SchedulerI
 async fn results_are_kept_for_their_time_and_failures_told() {
     let running = Running::with_tpch().await;
     let api = Api::of(&running);
-    let (_, accepted) = api
-        .submit(0, "select n_name from nation order by 1", None)
-        .await;
-    let query = id(&accepted);
-    let report = api.ended(1, &query, "finished").await;
-    assert_eq!(report["result"]["rows"], 25, "{report}");
-    let (status, body) = api.get(1, &format!("{query}/results?page=0")).await;
-    assert!(status.is_success() && !body.is_empty());
-    let (status, _) = api.get(1, &format!("{query}/results?page=9")).await;
-    assert!(status.is_client_error(), "{status}");
+    is_read_by_page_in_every_format(&api).await;
+    is_cancelled_at_the_other_one(&api).await;
 
     let (_, accepted) = api
         .submit(
@@ -263,4 +255,36 @@ async fn results_are_kept_for_their_time_and_failures_told() {
     let report = api.ended(1, &id(&accepted), "failed").await;
     let said = report["error"]["message"].as_str().unwrap().to_string();
     assert!(said.contains("200ms"), "{report}");
+}
+
+/// A stored result of several pages is the same however it is read, at a scheduler that did not run it.
+async fn is_read_by_page_in_every_format(api: &Api) {
+    let (_, accepted) = api.submit(0, LARGE, None).await;
+    let query = id(&accepted);
+    let report = api.ended(1, &query, "finished").await;
+    let whole = api.whole(1, &query).await;
+    agrees(LARGE, &whole).await.unwrap();
+    assert_eq!(report["result"]["rows"], whole.rows(), "{report}");
+    let keys = keys_of(&whole);
+    for format in FORMATS {
+        let pages = api.pages(1, &query, format).await;
+        assert!(pages.len() > 1, "it has one page: {report}");
+        assert_eq!(report["result"]["pages"], pages.len(), "{format}");
+        assert_eq!(pages.concat(), keys, "{format}");
+    }
+    let (status, _) = api.get(1, &format!("{query}/results?page=999")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+/// A query that runs ends when a scheduler is told so that does not drive it.
+async fn is_cancelled_at_the_other_one(api: &Api) {
+    let (_, accepted) = api.submit(0, ENDLESS, None).await;
+    let query = id(&accepted);
+    api.midway(1, &query).await;
+    assert_eq!(api.cancel(1, &query).await, StatusCode::NO_CONTENT);
+    for scheduler in 0..2 {
+        api.ended(scheduler, &query, "cancelled").await;
+        let (status, _) = api.get(scheduler, &format!("{query}/results")).await;
+        assert_eq!(status.as_u16(), 499);
+    }
 }
