@@ -5,7 +5,7 @@ use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
 use axum::body::Bytes;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use paceline::client::Answer;
+use paceline::client::{Answer, Rows};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) const NAMED: &str = "b568f07a-2d94-83db-9dbb-a8f676b11a37";
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
-const ARROW: &str = "application/vnd.apache.arrow.stream";
+pub(crate) const ARROW: &str = "application/vnd.apache.arrow.stream";
 const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// The formats that a result is read in.
@@ -154,6 +154,15 @@ impl Api {
 pub(crate) fn id(accepted: &Value) -> String {
     let id = accepted["query_id"].as_str();
     id.unwrap_or_else(|| panic!("{accepted}")).to_string()
+}
+
+/// Reads a result that comes in [`ARROW`].
+pub(crate) async fn read(mut rows: Rows) -> Answer {
+    let mut body = Vec::new();
+    while let Some(bytes) = rows.next().await.unwrap() {
+        body.extend(bytes);
+    }
+    decoded(&body)
 }
 
 fn decoded(body: &[u8]) -> Answer {

@@ -22,6 +22,7 @@ mod faults;
 mod house;
 mod held;
 mod http;
+mod leaving;
 mod left;
 mod lying_servers;
 mod lying_store;
