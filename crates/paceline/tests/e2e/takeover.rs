@@ -8,9 +8,11 @@ use paceline_model::QueryId;
 use paceline_testkit::{Role, Traffic};
 
 use crate::answers::agrees;
+use crate::api::{ARROW, read};
 use crate::left::{is_journaled, kept_for, nothing_is_left};
 use crate::support::{
-    Running, SLOW, flags, joining, labelled, metric, midway, of_executors, of_schedulers, until,
+    Running, SLOW, attempts, flags, joining, labelled, metric, midway, of_executors, of_schedulers,
+    until,
 };
 
 const ATTEMPTS: &str = "paceline_executor_attempts_total";
@@ -424,6 +426,8 @@ async fn a_dead_schedulers_journal_is_drained_and_its_beacon_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     let mut running = Running::with_tpch_kept_for("5s").await;
+    let planned_before = of_schedulers(&running, PLANNED).await;
+    let begun_before = of_executors(&running, ATTEMPTS).await;
     let post = |running: &Running, scheduler: usize, sql: &str| {
         running.post_named(scheduler, "the one and only", sql.to_string())
     };
@@ -432,18 +436,28 @@ async fn a_statement_with_a_name_is_one_query_wherever_it_is_sent() {
     let query = until("it runs", || async {
         let list = http.queries(&Default::default()).await.unwrap();
         let mut mine = list.queries.iter().filter(|report| report.sql == SLOW);
-        mine.find(|report| midway(report))
+        mine.find(|report| joining(report))
             .map(|report| report.query_id)
     })
     .await;
+    is_journaled(&running, 0, query).await;
+    let planned_by_it = metric(&running, 0, PLANNED).await;
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
     assert!(first.await.unwrap().is_err(), "its scheduler is gone");
-    let (status, text) = post(&running, 1, SLOW).await.unwrap();
-    assert!(status.is_success(), "{text}");
+    let key = Some("the one and only");
+    let rows = running.http(1).sql(SLOW, key, ARROW).await.unwrap();
+    agrees(SLOW, &read(rows).await).await.unwrap();
     let report = running.http(1).query(query).await.unwrap();
     assert_eq!(report.epoch.0, 1, "the same query: {report:?}");
+    let (status, text) = post(&running, 1, SLOW).await.unwrap();
+    assert!(status.is_success(), "{text}");
     let (status, again) = post(&running, 1, SLOW).await.unwrap();
     assert!(status.is_success() && again == text, "{again}");
+    let planned = planned_by_it + of_schedulers(&running, PLANNED).await - planned_before;
+    assert_eq!(planned, 1.0, "it was planned again");
+    let begun = of_executors(&running, ATTEMPTS).await - begun_before;
+    let (attempts, tasks) = attempts(&report);
+    assert_eq!(begun, f64::from(tasks), "{attempts} at the last owner");
     let (status, text) = post(&running, 1, "select 1").await.unwrap();
     assert!(status.is_client_error(), "{status} {text}");
     nothing_is_left(&running).await;
