@@ -370,10 +370,12 @@ async fn schedulers_that_stop_together_leave_no_journal_to_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_queries_leave_no_trace_in_the_store() {
-    // So that nobody asks for anything else meanwhile.
+    // So that nobody asks for anything else meanwhile, and that no query is long, however busy the machine.
     let running = Running::start_with(|plan| {
         let quiet = ["--scheduler-beat", "1h", "--scheduler-takeover-after", "3h"];
         plan.scheduler_flags.extend(flags(&quiet));
+        let long = ["--scheduler-linger", "5s"];
+        plan.scheduler_flags.extend(flags(&long));
     })
     .await;
     running.create_tpch().await;
