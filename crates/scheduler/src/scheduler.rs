@@ -119,6 +119,12 @@ impl Scheduler {
         self.stop().await;
     }
 
+    /// Returns when it is being stopped, also if nobody asked for that: work that it cannot do without
+    /// has ended, and what it serves ends with it.
+    pub async fn stopping(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
     /// Stops now: running queries are dropped, connections are closed.
     pub async fn stop(&self) {
         self.shared.begin_draining();

@@ -100,6 +100,10 @@ fn plan(
     let log = ["--log-level".to_string(), arguments.log_level.clone()];
     plan.scheduler_flags.extend(log.clone());
     plan.executor_flags.extend(log);
+    // When the demo ends, everybody has had an answer; what a client that turned elsewhere began is not
+    // waited for.
+    let drain = ["--executor-drain-timeout".to_string(), "5s".to_string()];
+    plan.executor_flags.extend(drain);
     if arguments.chaos {
         // However small the tables, there is something to adopt.
         let cut = ["--scheduler-small-plan-bytes".to_string(), "0".to_string()];

@@ -22,7 +22,7 @@ pub(super) async fn serve(serving: Serving) -> Result<(), Failure> {
     let options = options::scheduler(&serving.configuration, serving.environment);
     let scheduler = Scheduler::start(options, &observed.registry).await?;
     listening("scheduler", &scheduler, &observed).tell(serving.announce)?;
-    interrupted().await?;
+    until_told(&scheduler).await?;
     end(&scheduler).await?;
     observed.end().await;
     Ok(())
@@ -41,7 +41,7 @@ pub(super) async fn serve_standalone(serving: Serving) -> Result<(), Failure> {
         .register(Box::new(Nested(registry.clone())))?;
     let executor = start_executor(&serving.configuration, &scheduler, &registry)?;
     listening("standalone", &scheduler, &observed).tell(serving.announce)?;
-    interrupted().await?;
+    until_told(&scheduler).await?;
     end(&scheduler).await?;
     // Nobody is left to read what it holds.
     executor.stop();
@@ -64,6 +64,18 @@ fn start_executor(
     let address = SocketAddr::new(configuration.listen.host, port);
     let options = options::inner_executor(configuration, address);
     Ok(Arc::new(Executor::start(options, registry)?))
+}
+
+/// Waits for a signal. A scheduler that ended by itself is not kept as a process that serves nothing:
+/// whoever started it can start it again.
+async fn until_told(scheduler: &Scheduler) -> Result<(), Failure> {
+    // Cancel safety: both only wait.
+    tokio::select! {
+        signal = interrupted() => Ok(signal?),
+        () = scheduler.stopping() => Err(Failure::new(
+            "the scheduler ended by itself, because a part of it did: its log says which; start it again",
+        )),
+    }
 }
 
 async fn end(scheduler: &Scheduler) -> Result<(), Failure> {

@@ -9,7 +9,9 @@ use super::doors::past_doors;
 use super::{Announced, ClusterError, ClusterPlan, Doors, Process, ProcessError, Role};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longer than a query waits for an executor (30 s): one that is told to stop serves what it holds of such
+/// a query.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
 
 /// Between two questions whether a cluster is ready.
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
