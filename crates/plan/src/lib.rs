@@ -17,6 +17,7 @@
 //! Entry types: [`Engine`] (functions, memory, object stores; one per process), [`Planner`] and
 //! [`Planned`] for schedulers, [`StagePlan`] for executors, [`classify`] for errors of either.
 
+mod arrow_schema;
 mod arrow_streams;
 mod catalog;
 mod codec;

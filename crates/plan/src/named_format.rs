@@ -1,11 +1,12 @@
-//! File formats whose errors name the file, when a table is created or planned.
+//! File formats whose errors name the file, when a table is created or planned, and which open all
+//! files that they write.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, GetExt, Result, Statistics};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
@@ -17,6 +18,7 @@ use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::{ObjectMeta, ObjectStore};
 
+use crate::arrow_schema::file_schema;
 use crate::panics::caught_in;
 
 /// The formats that tables may have.
@@ -61,6 +63,32 @@ impl FileFormatFactory for NamedFactory {
 #[derive(Debug)]
 struct NamedFormat(Arc<dyn FileFormat>);
 
+impl NamedFormat {
+    async fn schema(
+        &self,
+        state: &dyn Session,
+        store: &Arc<dyn ObjectStore>,
+        objects: &[ObjectMeta],
+    ) -> Result<SchemaRef> {
+        if self.0.get_ext() != "arrow" {
+            return self.0.infer_schema(state, store, objects).await;
+        }
+        let mut schemas = Vec::with_capacity(objects.len());
+        for object in objects {
+            let schema = match file_schema(store, object).await? {
+                Some(schema) => schema,
+                None => {
+                    let alone = std::slice::from_ref(object);
+                    let inferred = self.0.infer_schema(state, store, alone).await?;
+                    Arc::unwrap_or_clone(inferred)
+                }
+            };
+            schemas.push(schema);
+        }
+        Ok(Arc::new(Schema::try_merge(schemas)?))
+    }
+}
+
 fn about(file: &ObjectMeta, error: DataFusionError) -> DataFusionError {
     error.context(format!("reading {}", file.location))
 }
@@ -85,14 +113,14 @@ impl FileFormat for NamedFormat {
         store: &Arc<dyn ObjectStore>,
         objects: &[ObjectMeta],
     ) -> Result<SchemaRef> {
-        let error = match caught_in(self.0.infer_schema(state, store, objects)).await {
+        let error = match caught_in(self.schema(state, store, objects)).await {
             Ok(schema) => return Ok(schema),
             Err(error) => error,
         };
         // One of them it was.
         for object in objects {
             let alone = std::slice::from_ref(object);
-            if let Err(error) = caught_in(self.0.infer_schema(state, store, alone)).await {
+            if let Err(error) = caught_in(self.schema(state, store, alone)).await {
                 return Err(about(object, error));
             }
         }
