@@ -172,7 +172,7 @@ impl Membership {
         let seen = self.seen.lock();
         let all = seen.liveness.live().chain(seen.liveness.gone());
         let others = all.map(|beacon| &beacon.scheduler).filter(|scheduler| {
-            **scheduler != seen.own.scheduler && !seen.gone.contains(*scheduler)
+            **scheduler != seen.own.scheduler && !seen.gone.contains(scheduler)
         });
         let silence = |scheduler: &SchedulerId| seen.liveness.silence(scheduler);
         others
@@ -481,7 +481,11 @@ mod tests {
         assert!(!membership.may_be_missed(Instant::now()));
         membership.stay_apart(next.clone());
         membership.beat(Instant::now()).await.unwrap();
-        assert_eq!(names().await, [former.clone()], "as all know it");
+        assert_eq!(
+            names().await,
+            std::slice::from_ref(&former),
+            "as all know it"
+        );
         assert_eq!(membership.live()[0].scheduler, next, "as it knows itself");
         assert!(membership.is_over(&former) && membership.is_apart());
         assert!(membership.may_be_missed(Instant::now()));

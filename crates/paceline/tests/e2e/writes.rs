@@ -338,7 +338,11 @@ async fn an_owner_frozen_at_its_commit_writes_once() {
     held.let_go();
     let list = running.http(1).queries(&QueryChoice::default()).await;
     let unreachable = list.unwrap().unreachable;
-    assert_eq!(unreachable, [id.clone()], "its queries are not listed");
+    assert_eq!(
+        unreachable,
+        std::slice::from_ref(&id),
+        "its queries are not listed"
+    );
     // Only the other one can have committed: this one stands still.
     assert!(count(&finished(&running, 1, &started).await) > 0);
     let meanwhile = listed(&running, 1, query).await;
