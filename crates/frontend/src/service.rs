@@ -30,10 +30,11 @@ pub trait QueryService: Send + Sync + 'static {
     /// the catalog are done, or refused, once this returns. Those that write are durable then: they go
     /// on whoever goes away, and [`results`](Self::results) waits for what comes of them.
     ///
-    /// A repeated `idempotency_key` returns the query that the first one started.
+    /// A repeated `idempotency_key` with the same request returns the query that the first one started.
     ///
     /// # Errors
-    /// What is wrong with the statement, or why it cannot be taken now.
+    /// What is wrong with the statement, or why it cannot be taken now;
+    /// [`Conflict`](paceline_model::ErrorClass::Conflict) if the key stands for another request.
     async fn submit(&self, request: Statement) -> Result<Submitted, QueryError>;
 
     /// Plans the statement and does nothing else: for prepared statements and `GetSchema`.
@@ -65,12 +66,12 @@ pub trait QueryService: Send + Sync + 'static {
     /// Accepts a query that runs by itself, whoever goes away, and whose result is kept. Returns once
     /// that is durable, which may be before anything of it ran.
     ///
-    /// A repeated `idempotency_key` with the same statement returns the query that the first one
-    /// began, whichever scheduler was asked.
+    /// A repeated `idempotency_key` with the same request, times included, returns the query that the
+    /// first one began, whichever scheduler was asked.
     ///
     /// # Errors
     /// What is wrong with the statement, or why it cannot be taken now;
-    /// [`Conflict`](paceline_model::ErrorClass::Conflict) if the key stands for another statement.
+    /// [`Conflict`](paceline_model::ErrorClass::Conflict) if the key stands for another request.
     async fn enqueue(&self, request: Submission) -> Result<QueryStatus, QueryError>;
 
     /// The kept result of a query that was [enqueued](Self::enqueue) and has finished.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::news::News;
 use crate::record::QueryRecord;
+use crate::requested::Requested;
 use crate::service::{Service, parameters, session};
 use crate::written;
 
@@ -42,12 +43,19 @@ impl Service {
             .plan(&afresh.sql, values, &session.planning, &catalog, &slots)
             .await?;
         let now = Instant::now().into_std();
+        let values = afresh.parameters.as_ref();
+        let requested = Requested::statement(&afresh.sql, &afresh.session, values)?;
         let record = |schema, plan| {
-            QueryRecord::new(ticket.query, afresh.sql.clone(), schema, plan, now, now)
+            let sql = afresh.sql.clone();
+            let mut record = QueryRecord::new(ticket.query, sql, schema, plan, now, now);
+            // Its client may have a name for it, and use that again.
+            record.requested = Some(requested);
+            record
         };
         match planned {
             Planned::Rows { schema, batches } => {
-                let answered = record(schema, None).answered(batches, now);
+                let mut answered = record(schema, None).answered(batches, now);
+                answered.ticket = Some(ticket.clone());
                 shared.driver.submit(answered, None);
                 return Ok(());
             }

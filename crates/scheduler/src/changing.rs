@@ -3,7 +3,7 @@
 //! planned with may be gone by then.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use paceline_frontend::{Statement, Submitted, Ticket};
@@ -18,18 +18,22 @@ impl Service {
     /// The answer of a change that was made before, under the name that its client gives it again.
     ///
     /// # Errors
-    /// If that was another statement.
+    /// If that was another request.
     pub(crate) fn made_before(
         &self,
         request: &Statement,
         durable: Option<&Durable>,
         accepted: Instant,
     ) -> Result<Option<Submitted>, QueryError> {
-        let Some(named) = durable.filter(|durable| durable.key.is_some()) else {
+        let Some(durable) = durable else {
             return Ok(None);
         };
-        let made = self.shared.catalog.has_made(named.query, &request.sql)?;
-        Ok(made.then(|| self.answer_change(named.query, request, named.kept, accepted)))
+        let Some(named) = &durable.named else {
+            return Ok(None);
+        };
+        let catalog = &self.shared.catalog;
+        let made = catalog.has_made(durable.query, &named.requested)?;
+        Ok(made.then(|| self.answer_change(durable.query, request, Some(durable), accepted)))
     }
 
     /// Changes the catalog, here and at every live peer, before the client is told. The change was planned
@@ -44,14 +48,16 @@ impl Service {
         since: CatalogVersion,
     ) -> Result<Submitted, QueryError> {
         let (shared, me) = (&self.shared, self.shared.driver.me());
-        let name = durable.as_ref().and_then(|d| d.change_name(&request.sql));
+        let name = durable.as_ref().and_then(Durable::change_name);
         let name = name.as_ref().map(|name| (name, since));
         let version = shared.catalog.change(change, &me, name).await?;
         shared.peers.tell_of_catalog(shared, version).await;
-        // Another one may have been faster under that name.
-        shared.catalog.has_made(query, &request.sql)?;
-        let kept = durable.and_then(|durable| durable.kept);
-        Ok(self.answer_change(query, request, kept, accepted))
+        let named = durable.as_ref().and_then(|durable| durable.named.as_ref());
+        if let Some(named) = named {
+            // Another one may have been faster under that name.
+            shared.catalog.has_made(query, &named.requested)?;
+        }
+        Ok(self.answer_change(query, request, durable.as_ref(), accepted))
     }
 
     /// What a change answers: no rows, and that it changed none.
@@ -59,7 +65,7 @@ impl Service {
         &self,
         query: QueryId,
         request: &Statement,
-        kept: Option<Duration>,
+        durable: Option<&Durable>,
         accepted: Instant,
     ) -> Submitted {
         let (shared, now) = (&self.shared, Instant::now());
@@ -76,7 +82,10 @@ impl Service {
         let mut answered = record.answered(vec![], now);
         answered.ticket = Some(ticket.clone());
         answered.rows_affected = Some(0);
-        answered.kept = kept;
+        if let Some(durable) = durable {
+            answered.kept = durable.kept;
+            answered.name(durable.named.clone());
+        }
         shared.driver.submit(answered, None);
         submitted(query, schema, ticket, Some(0))
     }

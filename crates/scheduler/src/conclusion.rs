@@ -14,6 +14,7 @@ use crate::agreement;
 use crate::duties::Duties;
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
+use crate::requested::note_request;
 use crate::results::{self, Reading, to_ipc};
 use crate::service::Service;
 use crate::shared::Shared;
@@ -90,6 +91,7 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
     (status.state, status.error, status.result) = (state, error, size);
     let mut result = manifest.map_or_else(|| serde_json::json!({}), ResultManifest::to_json);
     writing::note_write(shared, query, &mut result);
+    note_request(shared, query, &mut result);
     result[STATUS] = serde_json::to_value(&status).unwrap_or_default();
     let ending = Ending {
         state: status.state,

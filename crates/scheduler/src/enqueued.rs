@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use crate::conclusion::conclude;
 use crate::handover::pass_on_submission;
-use crate::keyed::{Durable, gone, named, other_statement};
+use crate::keyed::{Durable, gone, named};
 use crate::peers::unknown;
+use crate::requested::{Named, Requested};
 use crate::results::from_ipc;
 use crate::service::Service;
 use crate::written::unix_millis;
@@ -32,17 +33,20 @@ impl Service {
     ) -> Result<QueryStatus, QueryError> {
         let shared = &self.shared;
         let statement = &request.statement;
-        let key = statement.idempotency_key.clone();
-        let query = key
-            .as_deref()
-            .map_or_else(|| QueryId(Uuid::now_v7()), named);
+        let name = match &statement.idempotency_key {
+            Some(key) => Some(Named {
+                key: key.clone(),
+                requested: Requested::submission(&request)?,
+            }),
+            None => None,
+        };
+        let query = name
+            .as_ref()
+            .map_or_else(|| QueryId(Uuid::now_v7()), |name| named(&name.key));
         let _turn = shared.turns.begin(query).await;
-        if key.is_some() {
-            match self.status(query).await {
-                Ok(status) if status.sql == statement.sql => return Ok(status),
-                Ok(_) => return Err(other_statement()),
-                Err(error) if error.class == ErrorClass::NotFound => {}
-                Err(error) => return Err(error),
+        if let Some(name) = &name {
+            if self.was_accepted(query, &name.requested).await? {
+                return self.status(query).await;
             }
             if shared.driver.has_ended(query) {
                 return Err(gone());
@@ -54,7 +58,7 @@ impl Service {
         }
         let durable = Durable {
             query,
-            key,
+            named: name,
             timeout: request.timeout,
             kept: Some(kept),
         };
@@ -65,6 +69,24 @@ impl Service {
             conclude(self, query).await?;
         }
         self.status(query).await
+    }
+
+    /// Whether just this was handed in under its client's name for it.
+    ///
+    /// # Errors
+    /// If the name was given to another request.
+    async fn was_accepted(
+        &self,
+        query: QueryId,
+        requested: &Requested,
+    ) -> Result<bool, QueryError> {
+        let driver = &self.shared.driver;
+        // Of one that is over here its outcome tells all that there is.
+        let over_here = driver.has_ended(query) && !driver.drives(query);
+        if !over_here && let Some(attached) = self.attach(query, None).await? {
+            return attached.requested.agree(requested).map(|()| true);
+        }
+        Ok(self.ended(query, requested).await?.is_some())
     }
 
     /// The status of a query that nobody drives any more.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::peers;
 use crate::record::QueryRecord;
+use crate::requested::Requested;
 use crate::service::Service;
 use crate::shared::Shared;
 
@@ -20,7 +21,7 @@ use crate::shared::Shared;
 pub(crate) async fn pass_on(shared: &Shared, request: &Statement) -> Result<Submitted, QueryError> {
     let submit = passed_on(shared, request)?;
     match shared.peers.submit(shared, submit).await {
-        Some(Ok(Answer::Submitted(submitted))) => from_wire(submitted).map(|(it, _)| it),
+        Some(Ok(Answer::Submitted(submitted))) => from_wire(submitted).map(|it| it.submitted),
         Some(Err(error)) => Err(error),
         Some(Ok(_)) | None => Err(nobody()),
     }
@@ -35,16 +36,25 @@ pub(crate) async fn pass_on_submission(
     request: &Submission,
     kept: Duration,
 ) -> Result<QueryStatus, QueryError> {
-    let submit = cluster::Submit {
-        kept_millis: Some(millis(kept)),
-        timeout_millis: request.timeout.map(millis),
-        ..passed_on(shared, &request.statement)?
-    };
+    let submit = submission_passed_on(shared, request, kept)?;
     match shared.peers.submit(shared, submit).await {
         Some(Ok(Answer::Status(json))) => peers::status(&json),
         Some(Err(error)) => Err(error),
         Some(Ok(_)) | None => Err(nobody()),
     }
+}
+
+fn submission_passed_on(
+    shared: &Shared,
+    request: &Submission,
+    kept: Duration,
+) -> Result<cluster::Submit, QueryError> {
+    Ok(cluster::Submit {
+        kept_millis: Some(millis(kept)),
+        kept_by_default: request.result_ttl.is_none(),
+        timeout_millis: request.timeout.map(millis),
+        ..passed_on(shared, &request.statement)?
+    })
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -103,20 +113,36 @@ pub(crate) async fn accept(
         ..Statement::new(afresh.sql, afresh.session, origin)
     };
     if let Some(kept) = submit.kept_millis {
+        // As its client sent it, which is what a repeat is compared with.
+        let said = (!submit.kept_by_default).then(|| Duration::from_millis(kept));
         let submission = Submission {
             statement,
             timeout: submit.timeout_millis.map(Duration::from_millis),
-            result_ttl: Some(Duration::from_millis(kept)),
+            result_ttl: said,
         };
         let status = service.accept_submission(submission).await?;
         return peers::status_to_wire(&status);
     }
     let submitted = paceline_frontend::QueryService::submit(service, statement).await?;
-    to_wire(&submitted, sql)
+    let attached = Attached {
+        submitted,
+        sql,
+        // Whoever passed it on knows.
+        requested: Requested::default(),
+    };
+    to_wire(&attached)
+}
+
+/// What a client that names a query gets to hold of it, and what it was that the name was given to.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) submitted: Submitted,
+    sql: String,
+    pub(crate) requested: Requested,
 }
 
 /// What a client that names a query gets to hold of it. None if the record has no ticket.
-pub(crate) fn attach(record: &mut QueryRecord) -> Option<(Submitted, String)> {
+pub(crate) fn attach(record: &mut QueryRecord) -> Option<Attached> {
     if record.is_moved() {
         return None;
     }
@@ -126,21 +152,27 @@ pub(crate) fn attach(record: &mut QueryRecord) -> Option<(Submitted, String)> {
         ticket: record.ticket.clone()?,
         rows_affected: record.rows_affected,
     };
-    Some((submitted, record.sql.clone()))
+    Some(Attached {
+        submitted,
+        sql: record.sql.clone(),
+        requested: record.asked(),
+    })
 }
 
-/// What another scheduler gives its client to hold; `sql` is the statement's text.
-pub(crate) fn to_wire(submitted: &Submitted, sql: String) -> Result<Answer, QueryError> {
+/// What another scheduler gives its client to hold.
+pub(crate) fn to_wire(attached: &Attached) -> Result<Answer, QueryError> {
+    let submitted = &attached.submitted;
     Ok(Answer::Submitted(cluster::Submitted {
         ticket: submitted.ticket.encode()?,
         schema: paceline_plan::schema_to_ipc(&submitted.schema).into(),
         rows_affected: submitted.rows_affected,
-        sql,
+        sql: attached.sql.clone(),
+        request: attached.requested.to_string(),
     }))
 }
 
-/// What another scheduler accepted, and its text.
-pub(crate) fn from_wire(submitted: cluster::Submitted) -> Result<(Submitted, String), QueryError> {
+/// What another scheduler accepted.
+pub(crate) fn from_wire(submitted: cluster::Submitted) -> Result<Attached, QueryError> {
     let ticket = Ticket::decode(&submitted.ticket)?;
     let schema = paceline_plan::schema_from_ipc(&submitted.schema)
         .map_err(|e| paceline_plan::classify(&e))?;
@@ -150,5 +182,48 @@ pub(crate) fn from_wire(submitted: cluster::Submitted) -> Result<(Submitted, Str
         ticket,
         rows_affected: submitted.rows_affected,
     };
-    Ok((it, submitted.sql))
+    let requested = match submitted.request.as_str() {
+        // A former version says no more.
+        "" => Requested::of_text(&submitted.sql),
+        request => Requested::read(request),
+    };
+    Ok(Attached {
+        submitted: it,
+        sql: submitted.sql,
+        requested,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use paceline_frontend::SessionSettings;
+
+    use super::*;
+    use crate::testing::shared;
+
+    /// Or a repeat that another scheduler gets would be another request.
+    #[tokio::test]
+    async fn what_is_passed_on_is_what_its_client_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let service = Service::new(Arc::clone(&shared));
+        let mut statement = Statement::new("SELECT 1", SessionSettings::default(), Origin::Http);
+        statement.idempotency_key = Some("k".to_string());
+        let sent = Submission {
+            timeout: Some(Duration::from_micros(60_000_500)),
+            ..Submission::new(statement)
+        };
+        let kept = Duration::from_secs(60);
+        let passed_on = submission_passed_on(&shared, &sent, kept).unwrap();
+        let answer = accept(&service, passed_on).await.unwrap();
+        let Answer::Status(json) = answer else {
+            panic!("{answer:?}");
+        };
+        let accepted = peers::status(&json).unwrap();
+        let again = service.accept_submission(sent).await.unwrap();
+        assert_eq!(again.query, accepted.query);
+        shared.stop.cancel();
+    }
 }

@@ -5,22 +5,25 @@
 //! journal before anything else, then claimed: who loses the claim drops its copy and points to the
 //! winner.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_core::Now;
 use paceline_frontend::{Statement, Submitted};
 use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_plan::count_schema;
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
-use paceline_store::ChangeName;
+use paceline_store::{ChangeName, Ending};
 use sha2::{Digest, Sha256};
 use uuid::Builder;
 
 use crate::catalog::Catalogs;
 use crate::finding::{self, Found};
-use crate::handover;
+use crate::handover::{self, Attached};
 use crate::record::QueryRecord;
+use crate::requested::{Named, Requested};
 use crate::service::Service;
 use crate::writing::is_write;
 use crate::written;
@@ -29,12 +32,19 @@ use crate::written;
 /// same id of a name.
 const NAMES: &[u8] = b"paceline.query.v1:";
 
+/// How often the one who was faster is asked for the query before it is held for ended: a claim is won
+/// a moment before its query is there.
+const GRACE_LOOKS: u32 = 10;
+
+/// Between two of these looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// What a statement is to be made durable under.
 #[derive(Debug, Clone)]
 pub(crate) struct Durable {
     pub(crate) query: QueryId,
     /// The client's own name for it, if it gave one.
-    pub(crate) key: Option<String>,
+    pub(crate) named: Option<Named>,
     /// How long it may take in all.
     pub(crate) timeout: Option<Duration>,
     /// Whether it runs by itself, and how long its result is kept then.
@@ -43,18 +53,13 @@ pub(crate) struct Durable {
 
 impl Durable {
     /// What a change of the catalog is known by, if its client gave it a name.
-    pub(crate) fn change_name(&self, sql: &str) -> Option<ChangeName> {
-        self.key.is_some().then(|| ChangeName {
+    pub(crate) fn change_name(&self) -> Option<ChangeName> {
+        let named = self.named.as_ref()?;
+        Some(ChangeName {
             query: self.query,
-            statement: digest(sql),
+            statement: named.requested.to_string(),
         })
     }
-}
-
-/// What tells a statement from others.
-fn digest(sql: &str) -> String {
-    let digest = Sha256::digest(sql);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Catalogs {
@@ -62,10 +67,14 @@ impl Catalogs {
     ///
     /// # Errors
     /// If the name was given to another one.
-    pub(crate) fn has_made(&self, query: QueryId, sql: &str) -> Result<bool, QueryError> {
+    pub(crate) fn has_made(
+        &self,
+        query: QueryId,
+        requested: &Requested,
+    ) -> Result<bool, QueryError> {
         match self.known().carried_out(query) {
-            Some(statement) if statement != digest(sql) => Err(other_statement()),
-            made => Ok(made.is_some()),
+            Some(first) => Requested::read(first).agree(requested).map(|()| true),
+            None => Ok(false),
         }
     }
 }
@@ -88,39 +97,61 @@ impl Service {
     /// The one query that a name stands for, started unless it was.
     ///
     /// # Errors
-    /// What is wrong with the statement, or that the name stands for another one.
+    /// What is wrong with the statement, or that the name stands for another request.
     pub(crate) async fn once(
         &self,
         key: &str,
         request: &Statement,
     ) -> Result<Submitted, QueryError> {
         let query = named(key);
+        let values = request.parameters.as_ref();
+        let requested = Requested::statement(&request.sql, &request.session, values)?;
         let _turn = self.shared.turns.begin(query).await;
-        if let Some((submitted, sql)) = self.attach(query, None).await? {
-            return same(submitted, &sql, request);
+        if let Some(attached) = self.attach(query, None).await? {
+            attached.requested.agree(&requested)?;
+            return Ok(attached.submitted);
         }
-        if let Some(submitted) = self.past_write(query, &request.sql).await? {
-            return Ok(submitted);
+        if let Some(ending) = self.ended(query, &requested).await? {
+            return match is_write(&ending) {
+                true => Ok(self.ended_before(query, &ending, count_schema())),
+                false => Err(gone()),
+            };
         }
         if self.shared.driver.has_ended(query) {
             return Err(gone());
         }
-        let key = Some(key.to_string());
+        let key = key.to_string();
         let durable = Durable {
             query,
-            key,
+            named: Some(Named { key, requested }),
             timeout: None,
             kept: None,
         };
         self.accept(request, Some(durable)).await
     }
 
+    /// The outcome of a query that nobody drives any more, if it has one.
+    ///
+    /// # Errors
+    /// If its name was given to another request.
+    pub(crate) async fn ended(
+        &self,
+        query: QueryId,
+        requested: &Requested,
+    ) -> Result<Option<Ending>, QueryError> {
+        let ending = self.outcome(query).await?;
+        if let Some(ending) = &ending {
+            Requested::of_ended(ending).agree(requested)?;
+        }
+        Ok(ending)
+    }
+
     /// What a client gets to hold of a query that is known somewhere.
-    async fn attach(
+    pub(crate) async fn attach(
         &self,
         query: QueryId,
         first: Option<&SchedulerId>,
-    ) -> Result<Option<(Submitted, String)>, QueryError> {
+    ) -> Result<Option<Attached>, QueryError> {
         let shared = &self.shared;
         let ask = Operation::Ticket(cluster::Empty {});
         loop {
@@ -133,12 +164,11 @@ impl Service {
                     return handover::from_wire(submitted).map(Some);
                 }
                 Ok(Found::Answer(_)) => return Err(crate::peers::unknown(query)),
-                // No journal holds a write any more that has its outcome, which tells what came of it.
+                // No journal holds a query any more that has its outcome, which tells what came of it.
                 Ok(Found::Lost(_)) => {
-                    let outcome = self.outcome(query).await?;
-                    return match outcome.is_some_and(|ending| is_write(&ending)) {
-                        true => Ok(None),
-                        false => Err(gone()),
+                    return match self.outcome(query).await? {
+                        Some(_) => Ok(None),
+                        None => Err(gone()),
                     };
                 }
                 Err(error) if error.class == ErrorClass::NotFound => return Ok(None),
@@ -160,7 +190,7 @@ impl Service {
     ) -> Result<Option<Submitted>, QueryError> {
         let shared = &self.shared;
         record.submitted = true;
-        record.idempotency_key = durable.key;
+        record.name(durable.named);
         record.kept = durable.kept;
         let Some(statement) = written::statement(record) else {
             return Ok(None);
@@ -201,35 +231,29 @@ impl Service {
         record: &QueryRecord,
         by: &SchedulerId,
     ) -> Result<Submitted, QueryError> {
-        let (query, sql) = (record.query, &record.sql);
-        match self.attach(query, Some(by)).await? {
-            Some((submitted, theirs)) if theirs == *sql => Ok(submitted),
-            Some(_) => Err(other_statement()),
-            None => match self.past_write(query, sql).await? {
-                Some(submitted) => Ok(submitted),
-                // A write that has ended has an outcome, so this one is just being accepted.
-                None if record.write.is_some() => {
-                    Err(doubtful(true, "another scheduler is accepting it"))
-                }
-                None => Err(gone()),
-            },
+        let (query, requested) = (record.query, record.asked());
+        for look in 0..=GRACE_LOOKS {
+            if look > 0 {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "another scheduler is accepting it, and nobody tells when it has"
+                )]
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            if let Some(attached) = self.attach(query, Some(by)).await? {
+                attached.requested.agree(&requested)?;
+                return Ok(attached.submitted);
+            }
+            if let Some(ending) = self.ended(query, &requested).await? {
+                return Ok(self.ended_before(query, &ending, Arc::clone(&record.schema)));
+            }
+        }
+        match record.write.is_some() || record.kept.is_some() {
+            // One that has ended has an outcome, so this one is still being accepted.
+            true => Err(doubtful(true, "another scheduler is accepting it")),
+            false => Err(gone()),
         }
     }
-}
-
-fn same(submitted: Submitted, sql: &str, request: &Statement) -> Result<Submitted, QueryError> {
-    if sql == request.sql {
-        Ok(submitted)
-    } else {
-        Err(other_statement())
-    }
-}
-
-pub(crate) fn other_statement() -> QueryError {
-    QueryError::new(
-        ErrorClass::Conflict,
-        "this Idempotency-Key was used with another statement: use a new one",
-    )
 }
 
 pub(crate) fn gone() -> QueryError {

@@ -53,6 +53,7 @@ mod options;
 mod peers;
 mod record;
 mod replay;
+mod requested;
 mod results;
 mod scheduler;
 mod scribe;

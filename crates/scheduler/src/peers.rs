@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::handover;
+use crate::keyed::gone;
 use crate::record::{Part, ResultState};
 use crate::service::Service;
 use crate::shared::Shared;
@@ -265,7 +266,9 @@ pub(crate) async fn answer(
             false => handover::accept(service, submit).await,
         },
         Operation::Ticket(_) => match shared.driver.with_record(&query, handover::attach) {
-            Some(Some((submitted, sql))) => handover::to_wire(&submitted, sql),
+            Some(Some(attached)) => handover::to_wire(&attached),
+            // Nobody else could tell that from a query that is just being accepted here.
+            _ if shared.driver.is_gone(query) => Err(gone()),
             _ => Err(unknown(query)),
         },
     };

@@ -17,6 +17,7 @@ use paceline_plan::{QueryPlan, WriteInto};
 use tokio::sync::watch;
 
 use crate::operators::Operators;
+use crate::requested::{Named, Requested};
 use crate::written::{Legacy, unix_millis};
 
 /// One piece of a result, in the order in which rows are given out.
@@ -79,8 +80,10 @@ pub(crate) struct QueryRecord {
     has_left: bool,
     /// How much was stored.
     pub(crate) stored: Option<ResultSize>,
-    /// The client's own name for it.
+    /// The client's own name for it, if it gave one.
     pub(crate) idempotency_key: Option<String>,
+    /// What a client has to ask for that gives it that name again.
+    pub(crate) requested: Option<Requested>,
     /// When it was accepted, by its first owner's clock.
     pub(crate) accepted_unix_millis: u64,
     pub(crate) schema: SchemaRef,
@@ -133,6 +136,7 @@ impl QueryRecord {
             has_left: false,
             stored: None,
             idempotency_key: None,
+            requested: None,
             accepted_unix_millis: unix_millis(),
             schema,
             plan,
@@ -187,6 +191,7 @@ impl QueryRecord {
             kept: legacy.kept,
             write: legacy.write,
             idempotency_key: legacy.idempotency_key,
+            requested: legacy.requested,
             accepted_unix_millis: legacy.accepted_unix_millis,
             planning: Duration::ZERO,
             limit: legacy.limit,
@@ -205,6 +210,26 @@ impl QueryRecord {
     pub(crate) fn answered(mut self, batches: Vec<RecordBatch>, now: Instant) -> Self {
         self.settle_rows(batches, now);
         self
+    }
+
+    /// Notes what its client calls it, if it gave it a name.
+    pub(crate) fn name(&mut self, named: Option<Named>) {
+        if let Some(Named { key, requested }) = named {
+            self.idempotency_key = Some(key);
+            self.requested = Some(requested);
+        }
+    }
+
+    /// What its client asked for, as far as that is known.
+    pub(crate) fn asked(&self) -> Requested {
+        let requested = self.requested.clone();
+        requested.unwrap_or_else(|| Requested::of_text(&self.sql))
+    }
+
+    /// Whether its result goes with its record: it is in no outcome and not in the log of the catalog, and
+    /// it is not simply made again.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        self.plan.is_some() && self.kept.is_none() && self.write.is_none()
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<ResultState> {

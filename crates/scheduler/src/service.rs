@@ -140,7 +140,10 @@ impl Service {
                 let mut answered = record(&schema, None).answered(batches, Instant::now());
                 let ticket = ticket(Some(afresh));
                 answered.ticket = Some(ticket.clone());
-                answered.kept = durable.and_then(|durable| durable.kept);
+                if let Some(durable) = durable {
+                    answered.kept = durable.kept;
+                    answered.name(durable.named);
+                }
                 driver.submit(answered, None);
                 Ok(submitted(query, schema, ticket, None))
             }

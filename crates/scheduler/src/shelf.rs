@@ -46,6 +46,8 @@ pub(crate) struct Shelf {
 #[derive(Debug)]
 struct Past {
     status: QueryStatus,
+    /// Whether nothing tells any more what came of it.
+    is_gone: bool,
     leaves_behind: Option<WriteInto>,
 }
 
@@ -93,6 +95,7 @@ impl Shelf {
         if let Some(record) = self.records.remove(query) {
             self.past.push_back(Past {
                 status: last,
+                is_gone: record.leaves_nothing(),
                 leaves_behind: record.leaves_behind().cloned(),
             });
             if self.past.len() > REMEMBERED {
@@ -104,6 +107,11 @@ impl Shelf {
     /// What is still told of a query that was retired.
     pub(crate) fn past(&self, query: &QueryId) -> Option<&QueryStatus> {
         self.past_of(query).map(|past| &past.status)
+    }
+
+    /// Whether a query was retired of which nothing tells any more what came of it.
+    pub(crate) fn is_gone(&self, query: &QueryId) -> bool {
+        self.past_of(query).is_some_and(|past| past.is_gone)
     }
 
     fn past_of(&self, query: &QueryId) -> Option<&Past> {

@@ -14,6 +14,7 @@ use paceline_proto::state::{self, Known, Record, Statement};
 use paceline_proto::{Malformed, graph_from_wire, graph_to_wire, query_bytes};
 
 use crate::record::QueryRecord;
+use crate::requested::Requested;
 use crate::writing;
 
 fn record(kind: Kind) -> Record {
@@ -23,6 +24,7 @@ fn record(kind: Kind) -> Record {
 /// What a query is, as an adopter needs it. None for what the scheduler answers itself.
 pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
     let plan = of.plan.as_ref()?;
+    let requested = of.requested.as_ref();
     Some(Statement {
         sql: of.sql.clone(),
         session: plan.settings.0.clone().into_iter().collect(),
@@ -37,6 +39,7 @@ pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
         kept: of.kept.is_some(),
         result_ttl_millis: of.kept.map_or(0, millis),
         write: of.write.as_ref().map(writing::to_wire),
+        request: requested.map_or_else(String::new, Requested::to_string),
     })
 }
 
@@ -117,6 +120,7 @@ pub(crate) struct Legacy {
     pub(crate) kept: Option<Duration>,
     pub(crate) write: Option<WriteInto>,
     pub(crate) idempotency_key: Option<String>,
+    pub(crate) requested: Option<Requested>,
     pub(crate) limit: Option<Duration>,
     pub(crate) accepted_unix_millis: u64,
     pub(crate) stages: Vec<KnownStage>,
@@ -167,6 +171,10 @@ pub(crate) fn legacy(known: Known) -> Legacy {
             .then(|| Duration::from_millis(statement.result_ttl_millis)),
         write,
         idempotency_key: Some(statement.idempotency_key).filter(|key| !key.is_empty()),
+        requested: match statement.request.as_str() {
+            "" => None,
+            request => Some(Requested::read(request)),
+        },
         limit: match statement.timeout_millis {
             0 => None,
             millis => Some(Duration::from_millis(millis)),

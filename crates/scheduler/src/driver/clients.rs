@@ -100,6 +100,11 @@ impl Driver {
         self.state.lock().core.has_ended(query)
     }
 
+    /// Whether a query ended here of which nothing tells any more what came of it.
+    pub(crate) fn is_gone(&self, query: QueryId) -> bool {
+        self.state.lock().shelf.is_gone(&query)
+    }
+
     /// Cancels a query; false if there is none of that id that could be.
     pub(crate) fn cancel(&self, query: QueryId) -> bool {
         let mut state = self.state.lock();

@@ -58,7 +58,7 @@ impl Service {
 fn unnamed(query: QueryId) -> Durable {
     Durable {
         query,
-        key: None,
+        named: None,
         timeout: None,
         kept: None,
     }

@@ -18,6 +18,7 @@ use crate::agreement;
 use crate::conclusion::{Broken, read_failure};
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
+use crate::requested::note_request;
 use crate::results::{self, Reading};
 use crate::service::Service;
 use crate::shared::Shared;
@@ -201,12 +202,15 @@ async fn outcome(
         status.state = state;
         status.error = rows.as_ref().err().cloned();
     }
+    let error = rows.as_ref().err().cloned();
+    let mut result = serde_json::json!({ ROWS: rows.ok(), STATUS: status });
+    note_request(shared, known.query, &mut result);
     let ending = Ending {
         state,
         by: shared.driver.me(),
         epoch: known.epoch,
-        error: rows.as_ref().err().cloned(),
-        result: serde_json::json!({ ROWS: rows.ok(), STATUS: status }),
+        error,
+        result,
     };
     let claims = &shared.journaling.claims;
     let made = claims.finish(known.query, &ending).await;

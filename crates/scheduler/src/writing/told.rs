@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::SchemaRef;
 use paceline_frontend::{ResultStream, Submitted, Ticket};
-use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
+use paceline_model::{ErrorClass, QueryError, QueryId};
 use paceline_plan::count_schema;
 use paceline_store::Ending;
 
-use crate::enqueued::STATUS;
-use crate::keyed::other_statement;
 use crate::peers::unknown;
 use crate::record::QueryRecord;
 use crate::service::{Service, submitted};
@@ -70,34 +69,20 @@ impl Service {
         }
     }
 
-    /// What a client gets to hold of a write that has its outcome. None if the query has none, or does
-    /// not write.
-    ///
-    /// # Errors
-    /// If it was another statement.
-    pub(crate) async fn past_write(
+    /// What a client gets to hold of a query that has its outcome, and whose result has these columns.
+    pub(crate) fn ended_before(
         &self,
         query: QueryId,
-        sql: &str,
-    ) -> Result<Option<Submitted>, QueryError> {
-        let Some(ending) = self.outcome(query).await? else {
-            return Ok(None);
-        };
-        if !is_write(&ending) {
-            return Ok(None);
-        }
-        let status = ending.result.get(STATUS).cloned().unwrap_or_default();
-        let status: Option<QueryStatus> = serde_json::from_value(status).ok();
-        if status.is_some_and(|status| status.sql != sql) {
-            return Err(other_statement());
-        }
+        ending: &Ending,
+        schema: SchemaRef,
+    ) -> Submitted {
         let ticket = Ticket {
             query,
-            accepted_by: ending.by,
+            accepted_by: ending.by.clone(),
             catalog: self.shared.catalog.version(),
             afresh: None,
             made: false,
         };
-        Ok(Some(submitted(query, count_schema(), ticket, None)))
+        submitted(query, schema, ticket, None)
     }
 }

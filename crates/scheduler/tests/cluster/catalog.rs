@@ -5,6 +5,7 @@ use std::time::Duration;
 use paceline_scheduler::{ConfiguredTable, Scheduler, StartError};
 use prometheus::Registry;
 
+use crate::flight::{flight, rows, rows_of, started};
 use crate::support::{Cluster, scheduler_options};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,47 +44,12 @@ async fn a_result_is_read_through_any_scheduler() {
     let mut first = flight(&cluster, 0).await;
     let mut second = flight(&cluster, 1).await;
     for sql in ["SELECT * FROM t", "SELECT count(*) FROM t"] {
-        let info = first.execute(sql.to_string(), None).await.unwrap();
-        let ticket = info.endpoint[0].ticket.clone().unwrap();
-        let rows = rows(&mut first, ticket.clone()).await;
-        assert_eq!(
-            rows_of(&rows),
-            rows_of(&self::rows(&mut second, ticket.clone()).await)
-        );
+        let ticket = started(&mut first, sql).await;
+        let answer = rows_of(&rows(&mut first, ticket.clone()).await);
+        assert_eq!(answer, rows_of(&rows(&mut second, ticket.clone()).await));
         // And again from the start, from the owner.
-        assert_eq!(
-            rows_of(&rows),
-            rows_of(&self::rows(&mut first, ticket).await)
-        );
+        assert_eq!(answer, rows_of(&rows(&mut first, ticket).await));
     }
-}
-
-type Client = arrow_flight::sql::client::FlightSqlServiceClient<tonic::transport::Channel>;
-
-async fn flight(cluster: &Cluster, scheduler: usize) -> Client {
-    let address = &cluster.schedulers[scheduler].addresses().flight;
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-    Client::new(endpoint.connect().await.unwrap())
-}
-
-async fn rows(client: &mut Client, ticket: arrow_flight::Ticket) -> Vec<arrow::array::RecordBatch> {
-    use futures::TryStreamExt;
-    client
-        .do_get(ticket)
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap()
-}
-
-fn rows_of(batches: &[arrow::array::RecordBatch]) -> String {
-    let text = arrow::util::pretty::pretty_format_batches(batches)
-        .unwrap()
-        .to_string();
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    lines.join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,10 +107,8 @@ async fn what_was_made_under_a_name_is_told_again_without_who_made_it() {
 async fn a_change_is_told_by_any_scheduler_when_the_one_that_made_it_is_gone() {
     let cluster = Cluster::start(2, 1).await;
     let mut first = flight(&cluster, 0).await;
-    let create = "CREATE VIEW v AS SELECT 1 AS a".to_string();
-    let info = first.execute(create, None).await.unwrap();
+    let ticket = started(&mut first, "CREATE VIEW v AS SELECT 1 AS a").await;
     cluster.schedulers[0].drain(Duration::from_secs(5)).await;
-    let ticket = info.endpoint[0].ticket.clone().unwrap();
     let mut second = flight(&cluster, 1).await;
     assert_eq!(rows(&mut second, ticket).await, []);
 }

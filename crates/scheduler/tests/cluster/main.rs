@@ -3,12 +3,14 @@
 mod beacons;
 mod catalog;
 mod commits;
+mod flight;
 mod garbage;
 mod inherited;
 mod inventories;
 mod leaving;
 mod lists;
 mod metrics;
+mod names;
 mod nonsense;
 mod port;
 mod queries;

@@ -37,7 +37,7 @@ async fn goes_on(cluster: &Cluster) {
     cluster.all_attached().await;
     let rows = cluster.sql(0, "SELECT 41 + 1 AS a").await.unwrap();
     assert_eq!(rows[0]["a"], 42);
-    let violations = cluster.total(0, "paceline_invariant_violations_total");
+    let violations = cluster.value(0, "paceline_invariant_violations_total", "");
     assert_eq!(violations, 0.0);
 }
 

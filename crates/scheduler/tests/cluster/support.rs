@@ -134,12 +134,18 @@ impl Cluster {
         metrics.map(|m| m.get_histogram().get_sample_count()).sum()
     }
 
-    /// What a scheduler's counter without labels says.
-    pub(crate) fn counted(&self, scheduler: usize, counter: &str) -> f64 {
+    /// The sum of a scheduler's counters and gauges of that name; with a label, of those that have it.
+    pub(crate) fn value(&self, scheduler: usize, name: &str, label: &str) -> f64 {
         let families = self.registries[scheduler].gather();
-        let family = families.iter().find(|family| family.name() == counter);
+        let family = families.iter().find(|family| family.name() == name);
         let metrics = family.unwrap().get_metric().iter();
-        metrics.map(|m| m.get_counter().get_value()).sum()
+        metrics
+            .filter(|metric| {
+                let mut labels = metric.get_label().iter();
+                label.is_empty() || labels.any(|pair| pair.value() == label)
+            })
+            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+            .sum()
     }
 
     pub(crate) fn url(&self, scheduler: usize, path: &str) -> String {
@@ -200,12 +206,31 @@ impl Cluster {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// What a scheduler has counted, whatever the labels.
-    pub(crate) fn total(&self, scheduler: usize, counter: &str) -> f64 {
-        let families = self.registries[scheduler].gather();
-        let family = families.iter().find(|family| family.name() == counter);
-        let metrics = family.unwrap().get_metric().iter();
-        metrics.map(|m| m.get_counter().get_value()).sum()
+    /// Sends a JSON body, under a name of the client's own; the answer's status and text.
+    pub(crate) async fn post(
+        &self,
+        scheduler: usize,
+        path: &str,
+        key: &str,
+        body: &serde_json::Value,
+    ) -> (u16, String) {
+        let request = self.client.post(self.url(scheduler, path)).json(body);
+        let request = request.header("idempotency-key", key);
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await;
+        let answer = answer.expect("an answer in time").unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Waits until a query has finished, and returns its report.
+    pub(crate) async fn finished(&self, scheduler: usize, query: &str) -> serde_json::Value {
+        let path = format!("/v1/queries/{query}");
+        self.until(&format!("query {query} to finish"), || async {
+            let report = self.get(scheduler, &path).await;
+            assert_ne!(report["state"], "failed", "{report}");
+            report["state"] == "finished"
+        })
+        .await;
+        self.get(scheduler, &path).await
     }
 
     /// Makes a table of several Parquet files: ids 0 to `rows`, a group, a value and a name.

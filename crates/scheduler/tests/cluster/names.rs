@@ -1,0 +1,161 @@
+//! Requests under a name of the client's own: the same one is one query, whichever schedulers get it, and
+//! what asks for anything else is told so.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::flight::{flight, started};
+use crate::support::Cluster;
+
+const SQL: &str = "/v1/sql";
+const QUERIES: &str = "/v1/queries";
+
+fn id(accepted: &str) -> String {
+    let accepted: Value = serde_json::from_str(accepted).unwrap();
+    accepted["query_id"].as_str().unwrap().to_string()
+}
+
+/// Sends something else under a name that was used: it is refused, and told what is different.
+async fn is_refused(
+    cluster: &Cluster,
+    scheduler: usize,
+    path: &str,
+    key: &str,
+    (body, says): (Value, &str),
+) {
+    let (status, text) = cluster.post(scheduler, path, key, &body).await;
+    assert_eq!(status, 409, "{body}: {text}");
+    assert!(text.contains(says), "{body}: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_stands_for_all_that_was_asked_under_it() {
+    let cluster = Cluster::start(2, 1).await;
+    let asked = |sql: &str, value: i64, schema: &str| json!({"sql": sql, "parameters": [value], "settings": {"schema": schema}});
+    let first = asked("SELECT $1 AS a", 1, "public");
+    for scheduler in [0, 1, 0] {
+        let answer = cluster.post(scheduler, SQL, "k", &first).await;
+        assert_eq!(answer, (200, r#"[{"a":1}]"#.to_string()));
+    }
+    for scheduler in [0, 1] {
+        for other in [
+            (asked("SELECT $1 AS a", 2, "public"), "other parameters"),
+            (
+                asked("SELECT $1 AS a", 1, "information_schema"),
+                "other settings",
+            ),
+            (asked("SELECT $1 AS b", 1, "public"), "another statement"),
+        ] {
+            is_refused(&cluster, scheduler, SQL, "k", other).await;
+        }
+        // It would be told of as submitted, and its result is not kept.
+        let kept = (first.clone(), "keep no result");
+        is_refused(&cluster, scheduler, QUERIES, "k", kept).await;
+    }
+    let finished = (0..2).map(|n| cluster.value(n, "paceline_queries_total", "finished"));
+    assert_eq!(finished.sum::<f64>(), 1.0, "it was run once");
+}
+
+/// Its owner is gone, and no journal holds it: outcomes and the log of the catalog tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_remembered_with_what_came_of_it() {
+    let cluster = Cluster::start(2, 1).await;
+    let write = json!({"sql": "CREATE TABLE w AS SELECT 1 AS a"});
+    let change = json!({"sql": "CREATE VIEW v AS SELECT 1 AS a"});
+    let report = json!({"sql": "SELECT 1 AS a", "timeout": "1m", "result_ttl": "1h"});
+    let sent = [
+        (SQL, "write", &write, 200),
+        (SQL, "change", &change, 200),
+        (QUERIES, "report", &report, 202),
+    ];
+    let mut first = Vec::new();
+    for (path, key, body, code) in sent {
+        let (status, text) = cluster.post(0, path, key, body).await;
+        assert_eq!(status, code, "{key}: {text}");
+        first.push(text);
+    }
+    let query = id(&first[2]);
+    cluster.finished(0, &query).await;
+    cluster.schedulers[0].drain(Duration::from_secs(5)).await;
+
+    for ((path, key, body, code), before) in sent.iter().zip(&first) {
+        let (status, text) = cluster.post(1, path, key, body).await;
+        assert_eq!(status, *code, "{key}: {text}");
+        match *path {
+            SQL => assert_eq!(text, *before, "{key}"),
+            _ => assert_eq!(id(&text), query),
+        }
+        let mut other = Value::clone(body);
+        other["settings"] = json!({"schema": "public"});
+        is_refused(&cluster, 1, path, key, (other, "other settings")).await;
+    }
+    for key in ["write", "change"] {
+        let kept = match key {
+            "write" => write.clone(),
+            _ => change.clone(),
+        };
+        is_refused(&cluster, 1, QUERIES, key, (kept, "keep no result")).await;
+    }
+    for (field, value) in [("timeout", "2m"), ("result_ttl", "2h")] {
+        let mut other = report.clone();
+        other[field] = json!(value);
+        let says = format!("another {field}");
+        is_refused(&cluster, 1, QUERIES, "report", (other, &says)).await;
+    }
+    let waits = json!({"sql": "SELECT 1 AS a"});
+    is_refused(&cluster, 1, SQL, "report", (waits, "POST /v1/queries")).await;
+}
+
+/// It has not ended when its owner leaves: the journal tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_handed_over_with_its_query() {
+    let cluster = Cluster::start(2, 1).await;
+    let mut named = flight(&cluster, 0).await;
+    named.set_header("idempotency-key", "k");
+    started(&mut named, "SELECT 1 AS a").await;
+    named.set_header("x-paceline-settings", "schema=information_schema");
+    let refused = named.execute("SELECT 1 AS a".to_string(), None).await;
+    let refused: tonic::Status = refused.unwrap_err().into();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    assert!(refused.message().contains("other settings"), "{refused}");
+    // Nobody has read its result, so its journal holds it.
+    cluster.schedulers[0].drain(Duration::from_secs(5)).await;
+
+    let same = json!({"sql": "SELECT 1 AS a"});
+    let mut other = same.clone();
+    other["settings"] = json!({"schema": "information_schema"});
+    is_refused(&cluster, 1, SQL, "k", (other, "other settings")).await;
+    let answer = cluster.post(1, SQL, "k", &same).await;
+    assert_eq!(answer, (200, r#"[{"a":1}]"#.to_string()));
+}
+
+/// Each may have accepted it before either knows of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_under_one_name_are_one_query() {
+    const NAMES: usize = 20;
+    let cluster = Cluster::start(2, 1).await;
+    let mut queries = Vec::new();
+    for n in 0..NAMES {
+        let (key, body) = (
+            format!("key-{n}"),
+            json!({"sql": format!("SELECT {n} AS a")}),
+        );
+        let (one, other) = tokio::join!(
+            cluster.post(0, QUERIES, &key, &body),
+            cluster.post(1, QUERIES, &key, &body),
+        );
+        assert_eq!((one.0, other.0), (202, 202), "{one:?} {other:?}");
+        let query = id(&one.1);
+        assert_eq!(id(&other.1), query);
+        queries.push(query);
+    }
+    for query in &queries {
+        let report = cluster.finished(0, query).await;
+        assert_eq!(report["epoch"], 0, "{report}");
+        assert_eq!(report["result"]["rows"], 1, "{report}");
+    }
+    let finished = (0..2).map(|n| cluster.value(n, "paceline_queries_total", "finished"));
+    assert_eq!(finished.sum::<f64>(), NAMES as f64, "each was run once");
+}
