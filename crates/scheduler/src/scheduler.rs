@@ -32,6 +32,9 @@ const MESSAGE_LIMIT: usize = 256 << 20;
 /// How often records are looked through, and executors that say nothing are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// Beats between two looks at whether the own journal could be shorter.
+const SHORTEN_BEATS: u32 = 20;
+
 /// How often one that leaves looks whether somebody still waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -204,6 +207,11 @@ impl Scheduler {
         shared.spawn_until_stopped(sweep_garbage(Arc::clone(shared), garbage, age));
         let driver = Arc::clone(&shared.driver);
         shared.spawn_until_stopped(look_after(driver, options.executor_timeout));
+        let driver = Arc::clone(&shared.driver);
+        shared.spawn_until_stopped(keep_short(
+            driver,
+            options.beat.saturating_mul(SHORTEN_BEATS),
+        ));
     }
 }
 
@@ -221,6 +229,21 @@ async fn look_after(driver: Arc<Driver>, timeout: Duration) {
         for (executor, link) in driver.silent(timeout) {
             driver.lost(&executor, link, format!("it said nothing for {timeout:?}"));
         }
+    }
+}
+
+/// Sees to it, for as long as it is polled, that what ended queries left in the journal goes, also when no
+/// others come.
+async fn keep_short(driver: Arc<Driver>, every: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for a journal to be short, and nothing happens that would tell"
+    )]
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        driver.scribe.shorten();
     }
 }
 

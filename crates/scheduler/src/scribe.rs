@@ -17,6 +17,7 @@ use paceline_model::{QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use paceline_store::{AppendError, Deferred, Journal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// How long the record of a query's end may wait for others to go with: nobody waits for it.
 const END_LINGER: Duration = Duration::from_secs(1);
@@ -50,6 +51,8 @@ enum Note {
     Forget { query: QueryId },
     /// Everything that waits is to be written now.
     Flush { told: Told },
+    /// What ended queries left is to go, if there is any.
+    Shorten,
     /// From now on this journal is written; who begins it is told when there is something to write.
     Begin {
         journal: Journal,
@@ -86,6 +89,7 @@ impl Scribe {
             first: None,
             queries: HashMap::new(),
             since_compact: 0,
+            shortening: None,
         };
         (Scribe { notes }, desk.run(inbox))
     }
@@ -153,6 +157,11 @@ impl Scribe {
         durable.await.unwrap_or(Err(AppendError::Stopped))
     }
 
+    /// Makes the journal short, if it holds more than its last snapshot.
+    pub(crate) fn shorten(&self) {
+        self.tell(Note::Shorten);
+    }
+
     /// Writes into another journal from now on; what the former one held is not carried over. What is
     /// returned tells when there is something to write into it.
     pub(crate) fn begin(&self, journal: Journal) -> oneshot::Receiver<()> {
@@ -168,6 +177,8 @@ struct Desk {
     first: Option<oneshot::Sender<()>>,
     queries: HashMap<QueryId, Written>,
     since_compact: usize,
+    /// While the store is away snapshots would wait, one after the other.
+    shortening: Option<JoinHandle<()>>,
 }
 
 impl Desk {
@@ -175,8 +186,7 @@ impl Desk {
         while let Some(note) = inbox.recv().await {
             self.note(note).await;
             if self.since_compact >= COMPACT_AFTER {
-                self.since_compact = 0;
-                self.compact(None);
+                self.shorten();
             }
         }
     }
@@ -226,12 +236,21 @@ impl Desk {
                 // A journal that is over has no snapshots to leave it out of.
                 let _ = self.journal.forget(query).await;
             }
-            Note::Flush { told } => self.compact(Some(told)),
+            Note::Flush { told } => {
+                self.compact(Some(told));
+            }
+            Note::Shorten => {
+                // What was withdrawn counts among what was noted, and not among what was written.
+                if self.journal.has_grown() {
+                    self.shorten();
+                }
+            }
             Note::Begin { journal, first } => {
                 self.journal = journal;
                 self.first = Some(first);
                 self.queries.clear();
                 self.since_compact = 0;
+                self.shortening = None;
             }
         }
     }
@@ -284,8 +303,17 @@ impl Desk {
         let _ = self.journal.defer(record, linger).await;
     }
 
+    /// Makes the journal short, unless that is under way.
+    fn shorten(&mut self) {
+        let under_way = |task: &JoinHandle<()>| !task.is_finished();
+        if !self.shortening.as_ref().is_some_and(under_way) {
+            self.since_compact = 0;
+            self.shortening = Some(self.compact(None));
+        }
+    }
+
     /// Makes the journal short; the snapshot takes everything along that waits.
-    fn compact(&self, told: Option<Told>) {
+    fn compact(&self, told: Option<Told>) -> JoinHandle<()> {
         let journal = self.journal.clone();
         tokio::spawn(async move {
             let compacted = journal.compact().await;
@@ -295,12 +323,18 @@ impl Desk {
             if let Some(told) = told {
                 let _ = told.send(compacted.map(drop));
             }
-        });
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use paceline_proto::query_bytes;
+    use paceline_proto::state::record::Record as Kind;
+    use paceline_proto::state::{Finished, Statement};
+
     use super::*;
     use crate::testing::{journal, journals};
     use crate::written;
@@ -332,5 +366,71 @@ mod tests {
             let held: Vec<QueryId> = replayed.book.queries().map(|(query, _)| query).collect();
             assert_eq!(held, [holds], "{journal}");
         }
+    }
+
+    /// What the journal holds, as it lies there.
+    fn segments(directory: &Path, of: &SchedulerId) -> Vec<Vec<u8>> {
+        let folder = directory.join("journal").join(of.as_str());
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        files
+            .map(|file| std::fs::read(file.path()).unwrap_or_default())
+            .collect()
+    }
+
+    fn says(segments: &[Vec<u8>], text: &str) -> bool {
+        let within = |bytes: &Vec<u8>| {
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        };
+        segments.iter().any(within)
+    }
+
+    #[tokio::test]
+    async fn what_ended_goes_from_a_journal_that_is_to_be_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let journals = journals(directory.path());
+        let me = SchedulerId::new("me");
+        let (scribe, writing) = Scribe::new(journal(&journals, &me));
+        tokio::spawn(writing);
+        let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
+        let accepted = |n: u8| {
+            let statement = Statement {
+                sql: format!("SELECT {n}"),
+                ..Statement::default()
+            };
+            written::accepted(query(n), statement)
+        };
+        // A query that ended within its linger is noted and withdrawn.
+        let linger = Duration::from_secs(3600);
+        scribe.step(query(9), accepted(9), linger);
+        scribe.settled(query(9));
+        scribe.shorten();
+        for n in 1..=3 {
+            scribe.durable(&me, query(n), accepted(n)).await.unwrap();
+        }
+        let replayed = journals.replay(&me).await.unwrap();
+        assert_eq!(replayed.next, 3, "there was nothing to make shorter");
+
+        for n in [1, 3] {
+            let finished = Kind::Finished(Finished {
+                query: query_bytes(query(n)),
+                ..Finished::default()
+            });
+            let record = Some(finished);
+            scribe.over(query(n), Record { record });
+        }
+        let short = async {
+            loop {
+                scribe.shorten();
+                let left = segments(directory.path(), &me);
+                if left.len() == 1 && !says(&left, "SELECT 1") && !says(&left, "SELECT 3") {
+                    return left;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let left = tokio::time::timeout(Duration::from_secs(60), short).await;
+        assert!(says(&left.unwrap(), "SELECT 2"), "it has not ended");
     }
 }

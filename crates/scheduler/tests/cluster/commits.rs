@@ -23,6 +23,8 @@ async fn a_thousand_short_queries_cost_no_more_writes_than_there_are_commits() {
         options.linger = Duration::ZERO;
         options.small_plan = paceline_model::ByteSize::mib(32);
         options.max_queued_queries = QUERIES;
+        // So far apart that nothing but its length makes the journal short.
+        options.beat = Duration::from_secs(3600);
     })
     .await;
     cluster.make_table("t", 100).await;
@@ -54,4 +56,9 @@ async fn a_thousand_short_queries_cost_no_more_writes_than_there_are_commits() {
     );
     assert!(writes as u64 * 4 <= records, "{records} in {writes} writes");
     assert_eq!(store.writes("/owners/") + store.writes("/queries/"), 0);
+    cluster
+        .until("snapshots to stand for most of it", || async {
+            store.names("/journal/") * 2 <= writes
+        })
+        .await;
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+
+use crate::flight::{flight, rows, started};
 use crate::support::Cluster;
 
 /// The names right below a folder of the state; none, if there is no such folder.
@@ -20,6 +23,7 @@ fn names(state: &Path, folder: &str) -> Vec<String> {
 async fn what_ended_queries_and_schedulers_leave_goes() {
     let cluster = Cluster::start_with(2, 1, |options| {
         options.beat = Duration::from_millis(100);
+        options.linger = Duration::ZERO;
         options.result_ttl = Duration::from_millis(200);
         options.garbage_after = Duration::from_secs(3);
     })
@@ -33,11 +37,20 @@ async fn what_ended_queries_and_schedulers_leave_goes() {
         assert_eq!(status, 200);
     }
     assert_eq!(names(&state, "queries").len(), 2, "each was accepted");
+    // Nobody has read it when its owner leaves, so it gets another one.
+    let unread = started(&mut flight(&cluster, 1).await, "SELECT 3 AS a").await;
     cluster.schedulers[1].drain(Duration::from_secs(5)).await;
     assert!(
         names(&state, "journal").contains(&leaving),
         "it left a journal"
     );
+    cluster
+        .until("the query to be adopted", || async {
+            names(&state, "owners").len() == 1
+        })
+        .await;
+    let read = rows(&mut flight(&cluster, 0).await, unread).await;
+    assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
 
     let staying = cluster.schedulers[0].id().to_string();
     cluster
@@ -45,6 +58,39 @@ async fn what_ended_queries_and_schedulers_leave_goes() {
             names(&state, "queries").is_empty()
                 && names(&state, "owners").is_empty()
                 && names(&state, "journal") == [staying.clone()]
+        })
+        .await;
+}
+
+/// Its own journal is all that holds them, and nothing else is written that would make that short.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_queries_leave_in_a_live_journal_goes() {
+    let cluster = Cluster::start_with(1, 1, |options| {
+        options.beat = Duration::from_millis(50);
+        options.linger = Duration::ZERO;
+    })
+    .await;
+    for n in 0..3 {
+        let sql = format!("SELECT {n} AS once_asked");
+        let rows = cluster.sql(0, &sql).await.unwrap();
+        assert_eq!(rows[0]["once_asked"], n);
+    }
+    cluster
+        .until("they were written down", || async {
+            cluster.count(0, "paceline_journal_delay_seconds") > 0
+        })
+        .await;
+    let me = cluster.schedulers[0].id().to_string();
+    let journal = cluster.directory.path().join("state/journal").join(me);
+    let says_nothing = |segment: std::fs::DirEntry| {
+        let bytes = std::fs::read(segment.path()).unwrap_or_default();
+        !String::from_utf8_lossy(&bytes).contains("once_asked")
+    };
+    cluster
+        .until("one segment, without any of them", || async {
+            let segments = std::fs::read_dir(&journal).into_iter().flatten().flatten();
+            let each: Vec<bool> = segments.map(says_nothing).collect();
+            each == [true] && cluster.value(0, "paceline_journal_segments", "") == 1.0
         })
         .await;
 }

@@ -72,6 +72,13 @@ impl SlowStore {
         objects.written.iter().filter(below).count()
     }
 
+    /// How much there is below a folder.
+    pub(crate) fn names(&self, folder: &str) -> usize {
+        let objects = self.objects.lock();
+        let below = |key: &&String| key.contains(folder);
+        objects.there.keys().filter(below).count()
+    }
+
     async fn put(&self, key: String, only_if_absent: bool, body: Bytes) -> Response {
         #[expect(clippy::disallowed_methods, reason = "the store is slow")]
         tokio::time::sleep(self.write).await;

@@ -1,7 +1,7 @@
 //! The writing end of one's own journal: a task around [`Appender`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use paceline_core::Now;
@@ -46,6 +46,8 @@ pub struct Journal {
     commands: mpsc::Sender<Command>,
     closed: watch::Receiver<Option<Closed>>,
     tickets: Arc<AtomicU64>,
+    /// Whether more was written than the last snapshot.
+    grown: Arc<AtomicBool>,
     started: Instant,
 }
 
@@ -55,12 +57,14 @@ impl Journal {
     pub fn begin(scheduler: SchedulerId, journals: Journals, options: JournalOptions) -> Self {
         let (commands, inbox) = mpsc::channel(options.queue.max(1));
         let (closing, closed) = watch::channel(None);
+        let grown = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
         let writer = Writer::new(
             scheduler.clone(),
             journals.clone(),
             options,
             closing,
+            Arc::clone(&grown),
             started,
         );
         tokio::spawn(writer.run(inbox));
@@ -70,6 +74,7 @@ impl Journal {
             commands,
             closed,
             tickets: Arc::default(),
+            grown,
             started,
         }
     }
@@ -140,6 +145,11 @@ impl Journal {
         .await?;
         let base = told.await.map_err(|_| ended(&self.closed))??;
         Ok(self.journals.truncate(&self.scheduler, base).await)
+    }
+
+    /// Whether records were written that the last snapshot does not stand for.
+    pub fn has_grown(&self) -> bool {
+        self.grown.load(Ordering::Relaxed)
     }
 
     /// Leaves a query out of further snapshots: its claim named somebody else.

@@ -1,6 +1,8 @@
 //! The task that owns the appender and the one create under way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use paceline_core::Now;
 use paceline_core::ownership::{Append, AppendAction, AppendOutcome, Appender, Closed, Ticket};
 use paceline_model::{QueryId, SchedulerId};
 use paceline_proto::state::Record;
+use paceline_proto::state::record::Record as Kind;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -74,6 +77,7 @@ pub(super) struct Writer {
     sending: Option<BoxFuture<'static, AppendOutcome>>,
     wake: Option<Now>,
     closing: watch::Sender<Option<Closed>>,
+    grown: Arc<AtomicBool>,
     started: Instant,
 }
 
@@ -83,6 +87,7 @@ impl Writer {
         journals: Journals,
         options: JournalOptions,
         closing: watch::Sender<Option<Closed>>,
+        grown: Arc<AtomicBool>,
         started: Instant,
     ) -> Self {
         Writer {
@@ -96,6 +101,7 @@ impl Writer {
             sending: None,
             wake: None,
             closing,
+            grown,
             started,
         }
     }
@@ -243,13 +249,9 @@ impl Writer {
         if let Some(segment) = self.segment.take() {
             self.measure(&segment);
             let mut records = segment.records;
-            let is_snapshot = |r: &Record| {
-                matches!(
-                    &r.record,
-                    Some(paceline_proto::state::record::Record::Snapshot(_))
-                )
-            };
             records.sort_by_key(|record| !is_snapshot(record));
+            let grown = !records.iter().all(is_snapshot);
+            self.grown.store(grown, Ordering::Relaxed);
             // Whoever replays the journal leaves out the same.
             for what in salvage::leave_out(&mut records) {
                 tracing::error!(what, "a record without its query was journaled");
@@ -272,13 +274,7 @@ impl Writer {
     fn measure(&self, written: &Segment) {
         let metrics = self.journals.metrics();
         let bytes = i64::try_from(written.body.len()).unwrap_or(i64::MAX);
-        let snapshot = written.records.iter().any(|record| {
-            matches!(
-                &record.record,
-                Some(paceline_proto::state::record::Record::Snapshot(_))
-            )
-        });
-        if snapshot {
+        if written.records.iter().any(is_snapshot) {
             metrics.segments.set(1);
             metrics.bytes.set(bytes);
         } else {
@@ -306,6 +302,10 @@ impl Writer {
             let _ = waiter.tell.send(Err(why.clone()));
         }
     }
+}
+
+fn is_snapshot(record: &Record) -> bool {
+    matches!(&record.record, Some(Kind::Snapshot(_)))
 }
 
 /// The outcome of the create under way; never, if there is none.
