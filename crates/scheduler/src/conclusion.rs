@@ -30,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often results whose time is over are looked for.
-const SWEEP: Duration = Duration::from_secs(30);
+/// How often results whose time is over are looked for, at least and at most.
+const SWEEP: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
 
 /// Concludes a query however long the store is away, for as long as the query is this scheduler's own.
 pub(crate) async fn conclude_in_time(shared: Arc<Shared>, query: QueryId) {
@@ -196,11 +196,13 @@ impl QueryRecord {
 
 /// Removes results whose time is over, for as long as it is polled. The schedulers share that work.
 pub(crate) async fn sweep_results(shared: Arc<Shared>) {
+    let [shortest, longest] = SWEEP;
+    let every = (shared.submitted_ttl / 4).clamp(shortest, longest);
     #[expect(
         clippy::disallowed_methods,
         reason = "nobody waits for a sweep: results go when their time is over"
     )]
-    let mut ticks = tokio::time::interval(SWEEP);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use serde_json::json;
 
 use crate::flight::{flight, rows, started};
 use crate::support::Cluster;
@@ -91,6 +92,36 @@ async fn what_ended_queries_leave_in_a_live_journal_goes() {
             let segments = std::fs::read_dir(&journal).into_iter().flatten().flatten();
             let each: Vec<bool> = segments.map(says_nothing).collect();
             each == [true] && cluster.value(0, "paceline_journal_segments", "") == 1.0
+        })
+        .await;
+}
+
+/// It was kept for its time, and nothing but a sweep takes it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_results_go_when_their_time_is_over() {
+    let cluster = Cluster::start_with(2, 1, |options| {
+        options.submitted_ttl = Duration::from_secs(1);
+    })
+    .await;
+    let state = cluster.directory.path().join("state");
+    let (brief, lasting) = (
+        json!({"sql": "SELECT 1 AS a"}),
+        json!({"sql": "SELECT 2 AS a", "result_ttl": "1h"}),
+    );
+    let mut queries = Vec::new();
+    for (key, body) in [("brief", &brief), ("lasting", &lasting)] {
+        let (status, text) = cluster.post(0, "/v1/queries", key, body).await;
+        assert_eq!(status, 202, "{text}");
+        let accepted: serde_json::Value = serde_json::from_str(&text).unwrap();
+        queries.push(accepted["query_id"].as_str().unwrap().to_string());
+    }
+    for query in &queries {
+        let report = cluster.finished(1, query).await;
+        assert_eq!(report["result"]["rows"], 1, "{report}");
+    }
+    cluster
+        .until("one of them to be left", || async {
+            names(&state, "results") == [queries[1].clone()]
         })
         .await;
 }
