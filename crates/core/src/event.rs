@@ -159,6 +159,9 @@ pub struct HeldQuery {
     pub epoch: Epoch,
     /// Finished attempts whose outputs it holds.
     pub finished: Vec<(AttemptRef, OutputSummary)>,
+    /// Finished attempts whose outputs came back with this, as others come within reports. Only ever so
+    /// with results, and when a new owner asks: the former one may have been all that had them.
+    pub inline: Vec<(AttemptRef, OutputSummary)>,
     /// Attempts that wait or run there.
     pub running: Vec<AttemptRef>,
 }

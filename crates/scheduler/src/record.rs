@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use paceline_core::StageOutputs;
+use paceline_core::{AttemptRef, StageOutputs};
 use paceline_frontend::Ticket;
 use paceline_model::{
     Attempt, CatalogVersion, Epoch, ErrorClass, OutputLocation, QueryError, QueryId, QueryState,
@@ -261,6 +261,32 @@ impl QueryRecord {
     /// Keeps a part that came back with a task's final state.
     pub(crate) fn keep_inline(&mut self, task: TaskId, attempt: Attempt, bytes: Bytes) {
         self.inline.insert((task, attempt), bytes);
+    }
+
+    /// Keeps parts of the result that executors had kept for an owner to come. False if they are of no use:
+    /// what it is asked for is how it ran, and that they do not tell.
+    pub(crate) fn take_results(&mut self, results: Vec<(AttemptRef, Bytes)>) -> bool {
+        let Some(plan) = self.plan.as_ref().filter(|plan| !plan.analyze) else {
+            return false;
+        };
+        let root = plan.graph.root().id;
+        for (of, bytes) in results {
+            if of.stage == root {
+                self.inline.insert((of.task, of.attempt), bytes);
+            }
+        }
+        true
+    }
+
+    /// Whether the whole result lies here, so that nothing is needed of executors any more.
+    pub(crate) fn is_all_here(&self) -> bool {
+        match &*self.result.borrow() {
+            ResultState::Ready { parts, .. } => {
+                let mut parts = parts.iter();
+                parts.all(|part| matches!(part, Part::Inline(_)))
+            }
+            _ => false,
+        }
     }
 
     /// Bytes of results that lie here.

@@ -1,5 +1,6 @@
 //! Between the core's words and the cluster protocol's.
 
+use bytes::Bytes;
 use paceline_core::{Action, AttemptRef, AttemptState, HeldQuery, TaskLaunch};
 use paceline_model::{Attempt, Epoch, OutputSummary, QueryId, Stage, StageId, TaskId};
 use paceline_plan::{MetricUnit, OperatorMetric};
@@ -109,35 +110,58 @@ pub(crate) fn launch(
     })
 }
 
-/// What an executor holds, as it says on attaching.
+/// What an executor holds, as it says on attaching. It brings no results then.
 pub(crate) fn inventory(inventory: cluster::Inventory) -> Result<Vec<HeldQuery>, Malformed> {
-    inventory.queries.into_iter().map(held_query).collect()
+    let mut all = Vec::with_capacity(inventory.queries.len());
+    for held in inventory.queries {
+        let mut held = answer(held)?.held;
+        held.inline.clear();
+        all.push(held);
+    }
+    Ok(all)
+}
+
+/// What an executor holds of a query that was adopted.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) held: HeldQuery,
+    /// What came with it, of the attempts that it names as inline.
+    pub(crate) results: Vec<(AttemptRef, Bytes)>,
 }
 
 /// What an executor holds of queries that were adopted.
-pub(crate) fn answers(held: cluster::Held) -> Result<Vec<HeldQuery>, Malformed> {
-    held.queries.into_iter().map(held_query).collect()
+pub(crate) fn answers(held: cluster::Held) -> Result<Vec<Answer>, Malformed> {
+    held.queries.into_iter().map(answer).collect()
 }
 
-fn held_query(held: cluster::HeldQuery) -> Result<HeldQuery, Malformed> {
-    let finished = held.finished.iter().filter_map(|state| {
-        let Some(State::Finished(finished)) = &state.state else {
-            return None;
-        };
+fn answer(held: cluster::HeldQuery) -> Result<Answer, Malformed> {
+    let (mut finished, mut inline, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    for state in held.finished {
         let attempt = AttemptRef {
             stage: StageId(state.stage),
             task: TaskId(state.task),
             attempt: Attempt(state.attempt),
         };
-        let summary = finished.output.clone().unwrap_or_default();
-        Some((attempt, OutputSummary::from(summary)))
-    });
-    Ok(HeldQuery {
+        let Some(State::Finished(end)) = state.state else {
+            continue;
+        };
+        let summary = OutputSummary::from(end.output.unwrap_or_default());
+        match end.inline_result {
+            Some(bytes) => {
+                inline.push((attempt, summary));
+                results.push((attempt, bytes));
+            }
+            None => finished.push((attempt, summary)),
+        }
+    }
+    let held = HeldQuery {
         query: query_id(&held.query)?,
         epoch: Epoch(held.epoch),
-        finished: finished.collect(),
+        finished,
+        inline,
         running: held.running.iter().map(attempt_from).collect(),
-    })
+    };
+    Ok(Answer { held, results })
 }
 
 /// A reported state, with what the core does not need to know taken out of it.

@@ -1,6 +1,6 @@
 //! Taking over a query that a former owner has brought some way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use paceline_model::{ExecutorId, StageId};
@@ -70,7 +70,7 @@ impl Query {
     fn take_over(
         &mut self,
         known: &KnownStage,
-        there: &BTreeSet<(&ExecutorId, AttemptRef)>,
+        there: &BTreeMap<(&ExecutorId, AttemptRef), bool>,
         shared: &mut Shared,
     ) {
         for (task, known_task) in (0..).map(paceline_model::TaskId).zip(&known.tasks) {
@@ -87,9 +87,12 @@ impl Query {
                 task,
                 attempt: output.attempt,
             };
+            let Some(&inline) = there.get(&(&output.executor, what)) else {
+                continue;
+            };
             if !self.may_take_back(&what)
-                || !there.contains(&(&output.executor, what))
                 || !shared.executors.is_attached(&output.executor)
+                || (inline && !self.is_root(known.stage))
             {
                 continue;
             }
@@ -99,7 +102,7 @@ impl Query {
                 executor: output.executor.clone(),
                 attempt: output.attempt,
                 summary: Arc::new(output.summary.clone()),
-                inline: false,
+                inline,
             };
             self.finish(at, output, shared);
         }
@@ -128,11 +131,16 @@ impl Query {
     }
 }
 
-fn outputs_by_holder(held: &[(ExecutorId, HeldQuery)]) -> BTreeSet<(&ExecutorId, AttemptRef)> {
+/// What is there, and whether it came with the answer.
+fn outputs_by_holder(
+    held: &[(ExecutorId, HeldQuery)],
+) -> BTreeMap<(&ExecutorId, AttemptRef), bool> {
     held.iter()
         .flat_map(|(executor, held)| {
-            let outputs = held.finished.iter();
-            outputs.map(move |&(attempt, _)| (executor, attempt))
+            let lies = held.finished.iter().map(|&(attempt, _)| (attempt, false));
+            let came = held.inline.iter().map(|&(attempt, _)| (attempt, true));
+            let outputs = lies.chain(came);
+            outputs.map(move |(attempt, inline)| ((executor, attempt), inline))
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use paceline_model::ExecutorId;
+use paceline_model::{ExecutorId, OutputSummary, StageId};
 
 use super::Query;
 use super::task::{Output, RunningAttempt, TaskAt, TaskState};
@@ -37,6 +37,9 @@ impl Query {
                 shared.out.release(executor, self.id, self.epoch, *attempt);
             }
         }
+        for (attempt, summary) in &held.inline {
+            self.take_back_inline(executor, attempt, summary, shared);
+        }
         for attempt in &held.running {
             if self.holds(executor, attempt) {
                 continue;
@@ -47,6 +50,34 @@ impl Query {
                 shared.out.cancel(executor, self.id, self.epoch, *attempt);
             }
         }
+    }
+
+    /// Takes a part of the result that came with the inventory. What is of no use is the executor's to drop
+    /// with its query.
+    fn take_back_inline(
+        &mut self,
+        executor: &ExecutorId,
+        what: &AttemptRef,
+        summary: &OutputSummary,
+        shared: &mut Shared,
+    ) {
+        let current = self.may_take_back(what) || self.runs(executor, what);
+        if !current || !self.is_root(what.stage) {
+            return;
+        }
+        shared.counters.outputs_taken_back += 1;
+        let output = Output {
+            executor: executor.clone(),
+            attempt: what.attempt,
+            summary: Arc::new(summary.clone()),
+            inline: true,
+        };
+        self.finish(at(what), output, shared);
+    }
+
+    pub(super) fn is_root(&self, stage: StageId) -> bool {
+        let stage = self.stages.get(stage);
+        stage.is_some_and(|stage| stage.consumer.is_none())
     }
 
     fn take_back_running(&mut self, executor: &ExecutorId, what: &AttemptRef, shared: &mut Shared) {

@@ -292,6 +292,15 @@ pub(crate) fn held(finished: &[AttemptRef], running: &[AttemptRef]) -> HeldQuery
         query: query(Q),
         epoch: Epoch(0),
         finished: finished.iter().map(|&id| (id, summary(10, &[1]))).collect(),
+        inline: Vec::new(),
         running: running.to_vec(),
+    }
+}
+
+/// The same of one that is asked by a new owner, and brings these outputs along.
+pub(crate) fn brought(inline: &[AttemptRef]) -> HeldQuery {
+    HeldQuery {
+        inline: inline.iter().map(|&id| (id, summary(10, &[1]))).collect(),
+        ..held(&[], &[])
     }
 }

@@ -4,7 +4,7 @@ use paceline_core::{Action, Event, HeldQuery, KnownOutput, KnownStage, KnownTask
 use paceline_model::{Attempt, Epoch, PartitionRange, StageId};
 
 use crate::bench::{
-    Bench, Q, attempt, cancelled, ended, held, is_finished, places, released, started,
+    Bench, Q, attempt, brought, cancelled, ended, held, is_finished, places, released, started,
 };
 use crate::support::{executor, query, scan, shuffle, summary};
 
@@ -185,6 +185,45 @@ fn an_adopted_query_trusts_no_output_that_its_holder_does_not_name() {
     let actions = bench.tell(adopt(stages, Vec::new()));
     assert_eq!(started(&actions).len(), 2);
     assert_eq!(bench.done(0), 0);
+}
+
+/// Its former owner had it all, and had let its inputs go.
+#[test]
+fn a_result_that_its_makers_bring_along_is_not_made_again() {
+    for recorded in [[Some(("a", 0)), Some(("b", 0))], [None, None]] {
+        let mut bench = Bench::with_executors(2);
+        let stages = vec![
+            known(0, &[Some(("a", 0)), Some(("b", 0))], 2),
+            known(1, &recorded, 2),
+        ];
+        let here = vec![
+            ("a", brought(&[attempt(1, 0, 0)])),
+            ("b", brought(&[attempt(1, 1, 0)])),
+        ];
+        let actions = bench.tell(adopt(stages, here));
+        assert!(is_finished(&actions), "{actions:?}");
+        assert!(started(&actions).is_empty(), "{actions:?}");
+        assert!(started(&bench.lose("a")).is_empty(), "it is here");
+        assert_eq!(ended(&bench.release(Q)), ["b"], "it keeps a copy");
+    }
+}
+
+#[test]
+fn of_a_result_that_is_brought_along_in_part_the_rest_is_made_again() {
+    let mut bench = Bench::with_executors(2);
+    let stages = vec![
+        known(0, &[Some(("a", 0)), Some(("gone", 0))], 2),
+        known(1, &[Some(("a", 0)), Some(("gone", 0))], 2),
+    ];
+    // What is not of the result cannot come along.
+    let here = vec![("a", brought(&[attempt(1, 0, 0), attempt(0, 0, 0)]))];
+    let scans = started(&bench.tell(adopt(stages, here)));
+    assert_eq!(scans.len(), 2);
+    assert_eq!((bench.done(0), bench.done(1)), (0, 1));
+    let launched = started(&bench.finish_all(&scans));
+    assert_eq!(launched.len(), 1);
+    assert_eq!(launched[0].attempt(), attempt(1, 1, 1 << 16));
+    assert!(is_finished(&bench.finish(&launched[0])));
 }
 
 #[test]

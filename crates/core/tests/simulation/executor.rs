@@ -29,6 +29,8 @@ pub(crate) struct Share {
     pub(crate) epoch: Epoch,
     pub(crate) running: BTreeMap<AttemptRef, Run>,
     pub(crate) outputs: BTreeMap<AttemptRef, Kept>,
+    /// Copies of results that went within reports, for the next owner.
+    pub(crate) copies: BTreeMap<AttemptRef, Kept>,
 }
 
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) id: OutputId,
     pub(crate) epoch: Epoch,
     pub(crate) state: AttemptState,
+    /// The result that comes with it.
+    pub(crate) inline: Option<Kept>,
 }
 
 pub(crate) struct Executor {
@@ -77,9 +81,22 @@ impl Executor {
                     .iter()
                     .map(|(&id, kept)| (id, kept.summary.clone()))
                     .collect(),
+                inline: Vec::new(),
                 running: share.running.keys().copied().collect(),
             })
             .collect()
+    }
+
+    /// What it answers a new owner, and the results that come with that.
+    pub(crate) fn answer(&self, query: QueryId) -> Option<(HeldQuery, Vec<(OutputId, Kept)>)> {
+        let held = self.inventory();
+        let mut held = held.into_iter().find(|held| held.query == query)?;
+        let copies = &self.queries[&query].copies;
+        let inline = copies.iter().map(|(&id, kept)| (id, kept.summary.clone()));
+        held.inline = inline.collect();
+        let results = copies.iter();
+        let results = results.map(|(&id, kept)| (output_id(query, id), kept.clone()));
+        Some((held, results.collect()))
     }
 
     pub(crate) fn kept(&self, query: QueryId, what: AttemptRef) -> Option<&Kept> {
@@ -163,6 +180,7 @@ impl Executor {
                     id: output_id(query, *id),
                     epoch,
                     state: AttemptState::Cancelled,
+                    inline: None,
                 });
             }
         }

@@ -35,6 +35,13 @@ pub(crate) struct Client {
     pub(crate) journal: Vec<Record>,
 }
 
+impl Client {
+    fn is_unread(&self) -> bool {
+        let finished = matches!(self.outcome, Some(Outcome::Finished { .. }));
+        finished && !self.gone && !self.released
+    }
+}
+
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) core: Core,
@@ -51,7 +58,7 @@ pub(crate) struct World {
     pub(crate) user_errors: bool,
     pub(crate) options: Options,
     nonces: u64,
-    /// Results that came back within reports.
+    /// Results that came back within reports and answers, to the scheduler that there is.
     inline: BTreeMap<OutputId, Kept>,
     /// Counters of cores that are gone.
     pub(crate) past: Counters,
@@ -223,8 +230,8 @@ impl World {
         let again = again.filter(|report| report.id.query == query).cloned();
         let again: Vec<_> = again.map(|report| (id.clone(), report)).collect();
         self.reports.extend(again);
-        let mut held = executor.inventory().into_iter();
-        if let Some(held) = held.find(|held| held.query == query) {
+        if let Some((held, results)) = executor.answer(query) {
+            self.inline.extend(results);
             let executor = id.clone();
             self.tell(Event::Held { executor, held });
         }
@@ -256,6 +263,9 @@ impl World {
         if !self.faults || !self.rng.one_in(5) {
             executor.unacknowledged.retain(|kept| !acknowledged(kept));
         }
+        if let Some(kept) = report.inline {
+            self.inline.insert(report.id, kept);
+        }
         self.tell(Event::TaskReport {
             executor: id,
             id: report.id,
@@ -280,8 +290,8 @@ impl World {
         };
         let share = &self.executors[id].queries[&query];
         let (epoch, run) = (share.epoch, share.running[&attempt].clone());
-        let state = if self.rng.one_in(8) {
-            AttemptState::Running { rows: 1, bytes: 8 }
+        let (state, inline) = if self.rng.one_in(8) {
+            (AttemptState::Running { rows: 1, bytes: 8 }, None)
         } else {
             let share = self.executors.get_mut(id).unwrap().queries.get_mut(&query);
             share.unwrap().running.remove(&attempt);
@@ -291,6 +301,7 @@ impl World {
             id: output_id(query, attempt),
             epoch,
             state,
+            inline,
         };
         self.send(id, report);
     }
@@ -301,9 +312,9 @@ impl World {
         query: QueryId,
         attempt: AttemptRef,
         run: &Run,
-    ) -> AttemptState {
+    ) -> (AttemptState, Option<Kept>) {
         if let Some(failure) = self.random_failure() {
-            return failure;
+            return (failure, None);
         }
         let mut lineage = Lineage::new();
         let graph = Arc::clone(&self.graphs[&query]);
@@ -322,7 +333,8 @@ impl World {
                 match self.read(query, *producer, location) {
                     Ok(kept) => merge(&mut lineage, &kept.lineage),
                     Err(lost) => {
-                        return AttemptState::Failed(QueryError::output_lost(lost, "cannot read"));
+                        let error = QueryError::output_lost(lost, "cannot read");
+                        return (AttemptState::Failed(error), None);
                     }
                 }
             }
@@ -343,13 +355,16 @@ impl World {
             lineage,
             summary: summary.clone(),
         };
+        let share = self.executors.get_mut(id).unwrap().queries.get_mut(&query);
+        let share = share.unwrap();
+        let state = AttemptState::Finished { summary, inline };
         if inline {
-            self.inline.insert(output_id(query, attempt), kept);
+            share.copies.insert(attempt, kept.clone());
+            (state, Some(kept))
         } else {
-            let share = self.executors.get_mut(id).unwrap().queries.get_mut(&query);
-            share.unwrap().outputs.insert(attempt, kept);
+            share.outputs.insert(attempt, kept);
+            (state, None)
         }
-        AttemptState::Finished { summary, inline }
     }
 
     fn random_failure(&mut self) -> Option<AttemptState> {
@@ -432,6 +447,7 @@ impl World {
         self.core = Core::new(self.options.clone());
         self.ledger.taken_over();
         self.reports.clear();
+        self.inline.clear();
         self.wake = None;
         let attached: Vec<ExecutorId> = self
             .executors
@@ -447,8 +463,13 @@ impl World {
             let client = self.clients.get_mut(&query).unwrap();
             client.epoch = client.epoch.next();
             if client.outcome.is_some() {
-                self.forget(query);
-                continue;
+                // A journal holds one that has finished until somebody has read the result.
+                if !client.is_unread() || self.rng.one_in(2) {
+                    self.forget(query);
+                    continue;
+                }
+                client.outcome = None;
+                client.result = None;
             }
             let known = client.journal.len();
             client
@@ -462,18 +483,20 @@ impl World {
                     share.epoch = epoch;
                 }
             }
-            let held = attached.iter().flat_map(|id| {
-                let held = self.executors[id].inventory().into_iter();
-                held.filter(|held| held.query == query)
-                    .map(|held| (id.clone(), held))
-            });
+            let mut held = Vec::new();
+            for id in &attached {
+                if let Some((answer, results)) = self.executors[id].answer(query) {
+                    held.push((id.clone(), answer));
+                    self.inline.extend(results);
+                }
+            }
             let event = Event::Adopt {
                 query,
                 graph,
                 epoch,
                 deadline: None,
                 stages,
-                held: held.collect(),
+                held,
             };
             self.clients.get_mut(&query).unwrap().has_deadline = false;
             self.tell(event);

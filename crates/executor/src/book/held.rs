@@ -13,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Refusal, task_state};
 
+/// Bytes of results kept in copies, of all queries together. As long as owners live nobody asks for them,
+/// so what is beyond that is not kept.
+const COPIES_BYTES: usize = 64 << 20;
+
 /// How far an attempt is. Written by its partitions, read by heartbeats.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -89,6 +93,9 @@ struct HeldQuery {
     live: BTreeMap<OutputId, LiveAttempt>,
     /// Finished attempts whose output is held.
     finished: BTreeMap<OutputId, cluster::TaskState>,
+    /// Ends that brought the owner a result: it may die before anybody has read that, and then the next
+    /// one is brought it.
+    copies: BTreeMap<OutputId, cluster::TaskState>,
 }
 
 #[derive(Debug)]
@@ -102,6 +109,8 @@ struct Plan {
 pub(super) struct Held {
     queries: HashMap<QueryId, HeldQuery>,
     last_serial: u64,
+    /// Bytes of results in copies.
+    copied: usize,
 }
 
 impl Held {
@@ -120,6 +129,7 @@ impl Held {
                 plans: HashMap::new(),
                 live: BTreeMap::new(),
                 finished: BTreeMap::new(),
+                copies: BTreeMap::new(),
             };
             self.queries.insert(query, held);
             return Ok(false);
@@ -223,6 +233,8 @@ impl Held {
         };
         held.plans.clear();
         held.finished.clear();
+        let copies = std::mem::take(&mut held.copies);
+        self.copied -= copies.values().map(result_bytes).sum::<usize>();
         std::mem::take(&mut held.live)
             .into_values()
             .map(|attempt| attempt.cancel)
@@ -274,6 +286,28 @@ impl Held {
         }
     }
 
+    /// Keeps an end that brings the owner a result until the query ends, if there is room.
+    pub(super) fn keep_copy(&mut self, id: OutputId, state: &cluster::TaskState) {
+        let bytes = result_bytes(state);
+        let (Some(State::Finished(finished)), Some(held)) =
+            (&state.state, self.queries.get_mut(&id.query))
+        else {
+            return;
+        };
+        if bytes == 0 || self.copied + bytes > COPIES_BYTES {
+            return;
+        }
+        let finished = cluster::Finished {
+            inline_result: finished.inline_result.clone(),
+            ..output_alone(state)
+        };
+        let copy = task_state(id, State::Finished(finished));
+        self.copied += bytes;
+        if let Some(former) = held.copies.insert(id, copy) {
+            self.copied -= result_bytes(&former);
+        }
+    }
+
     pub(super) fn finished(&self, query: QueryId) -> Vec<OutputId> {
         self.queries
             .get(&query)
@@ -288,6 +322,9 @@ impl Held {
     pub(super) fn release(&mut self, id: &OutputId) {
         if let Some(held) = self.queries.get_mut(&id.query) {
             held.finished.remove(id);
+            if let Some(copy) = held.copies.remove(id) {
+                self.copied -= result_bytes(&copy);
+            }
         }
     }
 
@@ -335,9 +372,12 @@ impl Held {
         }
     }
 
-    /// All that is held of one query.
+    /// All that is held of one query, with the results that its former owner may have been all that had.
     pub(super) fn of_query(&self, query: QueryId) -> Option<cluster::HeldQuery> {
-        Some(self.queries.get(&query)?.inventory(query))
+        let held = self.queries.get(&query)?;
+        let mut all = held.inventory(query);
+        all.finished.extend(held.copies.values().cloned());
+        Some(all)
     }
 
     pub(super) fn live_attempts(&self) -> usize {
@@ -367,6 +407,7 @@ impl HeldQuery {
         self.live
             .keys()
             .chain(self.finished.keys())
+            .chain(self.copies.keys())
             .any(|id| id.stage == stage)
     }
 
@@ -395,5 +436,13 @@ fn output_alone(state: &cluster::TaskState) -> cluster::Finished {
     cluster::Finished {
         output,
         ..cluster::Finished::default()
+    }
+}
+
+/// How much of a result a state brings along.
+fn result_bytes(state: &cluster::TaskState) -> usize {
+    match &state.state {
+        Some(State::Finished(finished)) => finished.inline_result.as_ref().map_or(0, Bytes::len),
+        _ => 0,
     }
 }

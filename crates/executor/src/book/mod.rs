@@ -3,7 +3,8 @@
 //! Plain state behind one short lock, without I/O: commands are checked and noted here, then carried
 //! out by [`crate::command`]. Three parts:
 //!
-//! - [`held`]: per query the highest epoch, its owner, plans, live attempts, finished outputs;
+//! - [`held`]: per query the highest epoch, its owner, plans, live attempts, finished outputs, and copies
+//!   of results that went to the owner;
 //! - [`outbox`]: task states, numbered, kept until the query's owner acknowledges them;
 //! - [`links`]: the attached schedulers, and what is still to be said to each.
 //!
@@ -348,6 +349,8 @@ impl Book {
         let state = task_state(id, state);
         if holds_output {
             self.held.keep_finished(id, &state);
+        } else {
+            self.held.keep_copy(id, &state);
         }
         self.put(id.query, state);
         true

@@ -344,3 +344,76 @@ fn a_query_planned_afresh_leaves_nothing_of_its_former_plan() {
     assert!(told[0].finished.is_empty() && told[0].running.is_empty());
     assert!(book.outgoing(b, true).is_empty());
 }
+
+/// Completes an attempt whose output of so many bytes goes to the owner with its end, which hears of it.
+fn bring(book: &mut Book, owner: LinkId, id: OutputId, bytes: usize) {
+    let serial = begin(book, id);
+    let finished = cluster::Finished {
+        inline_result: Some(Bytes::from(vec![0; bytes])),
+        ..cluster::Finished::default()
+    };
+    assert!(book.complete(Completion {
+        id,
+        serial,
+        state: cluster::task_state::State::Finished(finished),
+        holds_output: false,
+    }));
+    let told = book.outgoing(owner, false);
+    book.acknowledge(owner, &[told[0].number]);
+}
+
+/// The tasks whose results come along with the answer to an adoption, and how large they are.
+fn brought(book: &mut Book, by: LinkId, epoch: u64) -> Vec<(u32, usize)> {
+    book.adopt(by, query(), Epoch(epoch), false).unwrap();
+    // It may also be told that it had lost the query before.
+    let told = book.adopted(by);
+    let held = told.last().unwrap();
+    assert_eq!(held.epoch, epoch);
+    let results = held.finished.iter().filter_map(|state| {
+        let Some(cluster::task_state::State::Finished(finished)) = &state.state else {
+            return None;
+        };
+        Some((state.task, finished.inline_result.as_ref()?.len()))
+    });
+    results.collect()
+}
+
+#[test]
+fn a_result_that_went_to_the_owner_is_brought_to_the_next_one() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    bring(&mut book, a, id(0), 10);
+    assert_eq!(book.unacknowledged(), 0);
+    let inventory = book.inventory();
+    let held = &inventory.queries[0];
+    assert!(
+        held.finished.is_empty() && held.running.is_empty(),
+        "who attaches again has it"
+    );
+    assert!(book.is_quiet(), "nobody who drains waits for its end");
+
+    assert_eq!(brought(&mut book, b, 1), [(0, 10)]);
+    assert_eq!(brought(&mut book, a, 2), [(0, 10)], "and so on");
+    book.release(&id(0));
+    assert!(brought(&mut book, b, 3).is_empty());
+}
+
+#[test]
+fn copies_of_results_are_bounded_and_go_with_their_query() {
+    let mut book = Book::default();
+    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
+    book.admit(a, query(), Epoch(0)).unwrap();
+    let much = 40 << 20;
+    for (task, bytes) in [(0, much), (1, much), (2, 10)] {
+        bring(&mut book, a, id(task), bytes);
+    }
+    assert_eq!(brought(&mut book, b, 1), [(0, much), (2, 10)]);
+    book.end(b, query(), Epoch(1), Instant::now()).unwrap();
+    book.admit(b, query(), Epoch(2)).unwrap();
+    bring(&mut book, b, id(3), much);
+    assert_eq!(brought(&mut book, a, 3), [(3, much)], "there is room again");
+    assert!(book.adopt(b, query(), Epoch(4), true).is_ok());
+    let left = brought(&mut book, a, 5);
+    assert!(left.is_empty(), "those of another plan are nothing");
+}

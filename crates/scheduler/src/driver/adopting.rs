@@ -21,7 +21,7 @@ use paceline_proto::{Malformed, cluster, query_bytes};
 
 use super::{Driver, State};
 use crate::record::QueryRecord;
-use crate::wire::adoption;
+use crate::wire::{Answer, adoption};
 use crate::written::Legacy;
 
 /// How long answers are waited for.
@@ -126,11 +126,15 @@ impl Driver {
     }
 
     /// An executor says what it holds of queries that were adopted.
-    pub(crate) fn answered(&self, executor: &ExecutorId, answers: Vec<HeldQuery>) {
+    pub(crate) fn answered(&self, executor: &ExecutorId, answers: Vec<Answer>) {
         let mut state = self.state.lock();
-        for held in answers {
+        for Answer { mut held, results } in answers {
             let query = held.query;
             self.doubt_if_overtaken(&state, query, held.epoch);
+            let record = state.shelf.get_mut(&query);
+            if !record.is_some_and(|record| record.take_results(results)) {
+                held.inline.clear();
+            }
             match state.adopting.get_mut(&query) {
                 Some(adopting) => {
                     if adopting.waiting.remove(executor) {

@@ -43,8 +43,12 @@ impl Driver {
             && record.kept.is_none()
             && record.write.is_none()
         {
-            let over = written::over(record);
+            let (over, all_here) = (written::over(record), record.is_all_here());
             self.over(query, over);
+            if all_here {
+                // Executors keep their copies for owners to come, and there will be none.
+                self.apply_locked(&mut state, Event::Released { query });
+            }
         }
     }
 

@@ -24,7 +24,6 @@ fn names(state: &Path, folder: &str) -> Vec<String> {
 async fn what_ended_queries_and_schedulers_leave_goes() {
     let cluster = Cluster::start_with(2, 1, |options| {
         options.beat = Duration::from_millis(100);
-        options.linger = Duration::ZERO;
         options.result_ttl = Duration::from_millis(200);
         options.garbage_after = Duration::from_secs(3);
     })
@@ -39,7 +38,9 @@ async fn what_ended_queries_and_schedulers_leave_goes() {
     }
     assert_eq!(names(&state, "queries").len(), 2, "each was accepted");
     // Nobody has read it when its owner leaves, so it gets another one.
-    let unread = started(&mut flight(&cluster, 1).await, "SELECT 3 AS a").await;
+    let mut client = flight(&cluster, 1).await;
+    client.set_header("idempotency-key", "unread");
+    let unread = started(&mut client, "SELECT 3 AS a").await;
     cluster.schedulers[1].drain(Duration::from_secs(5)).await;
     assert!(
         names(&state, "journal").contains(&leaving),

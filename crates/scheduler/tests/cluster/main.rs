@@ -16,3 +16,4 @@ mod port;
 mod queries;
 mod slow_store;
 mod support;
+mod unread;

@@ -290,9 +290,14 @@ pub(crate) async fn reference(table: &str, directory: &Path, sql: &str) -> Vec<S
         .await
         .unwrap();
     let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    lines(&batches)
+}
+
+/// Rows as sorted lines of text.
+pub(crate) fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut buffer = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut buffer);
-    for batch in &batches {
+    for batch in batches {
         writer.write(batch).unwrap();
     }
     writer.finish().unwrap();
