@@ -115,6 +115,11 @@ pub enum Action {
         /// For each input of the stage, the outputs of its tasks in order.
         inputs: Vec<(StageId, Arc<[OutputLocation]>)>,
     },
+    /// The last query has gone, and something is still held for queries. Never said but by mistake.
+    LeftBehind {
+        /// What is held, in words.
+        what: String,
+    },
     /// Send [`Event::Tick`](crate::Event::Tick) at this time. Replaces the time asked for before.
     WakeAt(Now),
 }

@@ -46,6 +46,7 @@ impl Core {
 
     /// Takes note of an event and says what is to be done.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        let was_idle = self.is_idle();
         self.shared.now = self.shared.now.max(now);
         let now = self.shared.now;
         self.shared.timers.woken(now);
@@ -55,6 +56,9 @@ impl Core {
         self.apply(event);
         self.admit();
         self.dispatch();
+        if !was_idle {
+            self.tell_left_behind();
+        }
         if let Some(at) = self.shared.timers.wake() {
             self.shared.out.wake_at(at);
         }
@@ -238,7 +242,7 @@ impl Core {
     }
 
     /// Whether there is no query that has not ended.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queries.is_empty()
     }
 

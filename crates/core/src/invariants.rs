@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use paceline_model::{ExecutorId, QueryId};
 
 use crate::Core;
+use crate::action::Action;
 use crate::query::{Phase, Query, StageRank, TaskState, inputs_of};
 
 impl Core {
@@ -34,9 +35,16 @@ impl Core {
         found
     }
 
+    /// Tells what is still held for queries, if the last one is gone.
+    pub(crate) fn tell_left_behind(&mut self) {
+        for what in self.left_behind() {
+            self.shared.out.tell(Action::LeftBehind { what });
+        }
+    }
+
     /// What is still held for queries although there is none any more, in words. It looks at executors
-    /// alone, so that a scheduler can ask whenever its last query is gone.
-    pub fn left_behind(&self) -> Vec<String> {
+    /// alone, so that it can be asked whenever the last query is gone.
+    fn left_behind(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.queries.is_empty() {
             check_nothing_held(self, &mut found);
@@ -224,5 +232,64 @@ mod tests {
         assert!(left[1].contains("1 queries"), "{left:?}");
         core.shared.admission.enter_at_once();
         assert_eq!(core.left_behind().len(), 3);
+    }
+
+    /// With debug assertions a core that has lost count does not get so far.
+    #[cfg(not(debug_assertions))]
+    mod without_assertions {
+        use std::sync::Arc;
+
+        use paceline_model::{Epoch, ExchangeKind, Stage, StageGraph, StageId};
+
+        use super::*;
+        use crate::{Event, Now};
+
+        #[test]
+        fn what_the_last_query_leaves_is_told() {
+            let mut core = Core::default();
+            let executor = ExecutorId::new("a");
+            core.handle(
+                Event::ExecutorAttached {
+                    executor: executor.clone(),
+                    address: String::new(),
+                    zone: String::new(),
+                    slots: 4,
+                    draining: false,
+                    held: vec![],
+                },
+                Now::default(),
+            );
+            core.shared.executors.occupy(&executor, 2);
+            let told = |actions: Vec<Action>| {
+                let told = |action: &Action| matches!(action, Action::LeftBehind { .. });
+                actions.iter().filter(|action| told(action)).count()
+            };
+            assert_eq!(
+                told(core.handle(Event::Tick, Now::default())),
+                0,
+                "no query"
+            );
+            let one = Stage {
+                id: StageId(0),
+                plan: Arc::from(&b""[..]),
+                partitions: 1,
+                divisible: true,
+                exchange: ExchangeKind::Forward,
+                inputs: vec![],
+                deterministic: true,
+                scan_bytes: 0,
+                text: Arc::from(""),
+            };
+            let submit = Event::Submit {
+                query: query(1),
+                graph: Arc::new(StageGraph::new(vec![one]).unwrap()),
+                epoch: Epoch(0),
+                deadline: None,
+            };
+            assert_eq!(told(core.handle(submit, Now::default())), 0, "it runs");
+            let cancel = Event::Cancel { query: query(1) };
+            assert_eq!(told(core.handle(cancel, Now::default())), 1);
+            assert_eq!(told(core.handle(Event::Tick, Now::default())), 0, "once");
+        }
     }
 }

@@ -50,9 +50,18 @@ fn contradictions(ours: &Ending, made: &Ending, logged: bool) -> Vec<(Invariant,
 
 #[cfg(test)]
 mod tests {
-    use paceline_model::{Epoch, QueryState, SchedulerId};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use arrow::datatypes::Schema;
+    use paceline_frontend::Ticket;
+    use paceline_model::{CatalogVersion, Epoch, ErrorClass, QueryError, QueryState, SchedulerId};
+    use uuid::Uuid;
 
     use super::*;
+    use crate::conclusion::conclude;
+    use crate::service::Service;
+    use crate::testing::shared;
 
     fn ending(by: &str, epoch: u64, rows: Option<u64>) -> Ending {
         Ending {
@@ -80,5 +89,45 @@ mod tests {
         let nothing = ending("b", 0, None);
         assert_eq!(broken(&ours, &nothing, true), [Invariant::ExactlyOnce]);
         assert_eq!(broken(&ours, &nothing, false), [], "files of others");
+    }
+
+    fn record() -> QueryRecord {
+        let query = QueryId(Uuid::now_v7());
+        let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
+        QueryRecord::new(query, "SELECT 1".to_string(), schema, None, now, now)
+    }
+
+    /// Of a query whose result is kept, and of one that writes where others look.
+    #[tokio::test]
+    async fn a_second_outcome_of_an_epoch_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let service = Service::new(Arc::clone(&shared));
+        let counted = || shared.driver.metrics.violations.of(Invariant::OneOutcome);
+        let mut kept = record().answered(vec![], Instant::now());
+        kept.kept = Some(Duration::from_secs(60));
+        let mut writes = record();
+        let location = "file:///nowhere/".to_string();
+        writes.write = Some(WriteInto::Files { location });
+        writes.ticket = Some(Ticket {
+            query: writes.query,
+            accepted_by: shared.driver.me(),
+            catalog: CatalogVersion(0),
+            afresh: None,
+            made: false,
+        });
+        let failed = QueryError::new(ErrorClass::User, "its tasks failed");
+        writes.settle_tasks_failed(failed);
+        for (nth, record) in [kept, writes].into_iter().enumerate() {
+            let query = record.query;
+            let claims = &shared.journaling.claims;
+            let another = ending("another", 0, None);
+            claims.finish(query, &another).await.unwrap();
+            shared.driver.submit(record, None);
+            assert_eq!(counted(), nth as u64);
+            conclude(&service, query).await.unwrap();
+            assert_eq!(counted(), nth as u64 + 1);
+        }
+        shared.stop.cancel();
     }
 }

@@ -170,6 +170,7 @@ impl World {
                 assert!(matches!(client.outcome, Some(Outcome::Finished { .. })));
                 client.gone = true;
             }
+            Action::LeftBehind { what } => panic!("{what}"),
             Action::WakeAt(at) => self.wake = Some(at),
         }
     }

@@ -6,6 +6,8 @@
 
 mod adopting;
 mod clients;
+#[cfg(test)]
+mod counted;
 mod executors;
 #[cfg(test)]
 mod tests;
@@ -140,13 +142,7 @@ impl Driver {
     }
 
     fn apply_locked(&self, state: &mut State, event: Event) {
-        let was_idle = state.core.is_idle();
         let actions = state.core.handle(event, Now(self.started.elapsed()));
-        if !was_idle {
-            for left in state.core.left_behind() {
-                self.metrics.violated(Invariant::NothingLeft, &left);
-            }
-        }
         for action in actions {
             self.perform(state, action);
         }
@@ -238,6 +234,9 @@ impl Driver {
                 if let Some(message) = wire::command(&action) {
                     state.links.send(executor, message);
                 }
+            }
+            Action::LeftBehind { what } => {
+                self.metrics.violated(Invariant::NothingLeft, what);
             }
             Action::WakeAt(at) => {
                 // A client may set a limit that no clock reaches.

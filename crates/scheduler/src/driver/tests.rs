@@ -17,10 +17,14 @@ use super::*;
 use crate::testing::{journal, journals};
 
 fn driver(directory: &std::path::Path) -> Driver {
-    driver_with(directory, Options::default())
+    driver_with(directory, Options::default(), &Registry::new())
 }
 
-fn driver_with(directory: &std::path::Path, options: Options) -> Driver {
+pub(super) fn driver_with(
+    directory: &std::path::Path,
+    options: Options,
+    registry: &Registry,
+) -> Driver {
     let identity = Identity::draw("s");
     let journals = journals(directory);
     // Nobody writes: what would be written stays in the scribe.
@@ -38,7 +42,7 @@ fn driver_with(directory: &std::path::Path, options: Options) -> Driver {
         },
         inline_limit: ByteSize(0),
         linger: Duration::ZERO,
-        metrics: SchedulerMetrics::register(&Registry::new()).unwrap(),
+        metrics: SchedulerMetrics::register(registry).unwrap(),
     })
 }
 
@@ -128,7 +132,7 @@ async fn a_limit_that_no_clock_reaches_is_none() {
         no_executor_grace: Duration::MAX,
         ..Options::default()
     };
-    let driver = driver_with(directory.path(), options);
+    let driver = driver_with(directory.path(), options, &Registry::new());
     let stage = Stage {
         id: StageId(0),
         plan: Arc::from(&b""[..]),

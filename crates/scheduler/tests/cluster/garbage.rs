@@ -62,6 +62,16 @@ async fn what_ended_queries_and_schedulers_leave_goes() {
                 && names(&state, "journal") == [staying.clone()]
         })
         .await;
+    let counted = |kind: &str| {
+        let name = "paceline_garbage_removed_total";
+        (0..2).map(|n| cluster.value(n, name, kind)).sum::<f64>()
+    };
+    cluster
+        .until("it to be counted", || async {
+            let kinds = ["journal", "claim", "outcome", "result"];
+            kinds.map(&counted) == [1.0, 1.0, 3.0, 0.0]
+        })
+        .await;
 }
 
 /// Its own journal is all that holds them, and nothing else is written that would make that short.
