@@ -197,6 +197,16 @@ pub(crate) fn backoff(retry: u32) -> Duration {
 mod tests {
     use super::*;
 
+    /// Takeovers wait for what is given up by these, and not for what a client would wait for.
+    #[test]
+    fn the_state_store_is_given_up_soon() {
+        let limits = Limits {
+            request: Duration::from_secs(2),
+            total: Duration::from_secs(5),
+        };
+        assert_eq!(Limits::default(), limits);
+    }
+
     #[test]
     fn a_full_or_forbidden_directory_refuses() {
         for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull] {

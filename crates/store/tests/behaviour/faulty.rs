@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -39,12 +39,26 @@ pub(crate) enum Fault {
     Denied,
 }
 
-/// Injects the faults of a script, one for each write, and for each read whether it fails.
+/// What is wrong with one listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// It breaks off.
+    Fails,
+    /// It lags behind: the last name is not in it yet.
+    Lags,
+    /// It names everything twice, and in no order.
+    Repeats,
+}
+
+/// Injects the faults of a script, one for each write, listing and removal, and for each read whether it
+/// fails.
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     writes: Mutex<VecDeque<Fault>>,
     reads: Mutex<VecDeque<bool>>,
+    listings: Mutex<VecDeque<Listing>>,
+    removals: Mutex<VecDeque<Fault>>,
     fired: AtomicUsize,
     sent: AtomicUsize,
     late: Mutex<Vec<JoinHandle<()>>>,
@@ -63,6 +77,8 @@ impl FaultyStore {
             inner,
             writes: Mutex::default(),
             reads: Mutex::default(),
+            listings: Mutex::default(),
+            removals: Mutex::default(),
             fired: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             late: Mutex::default(),
@@ -78,6 +94,24 @@ impl FaultyStore {
     /// Whether the next reads are to fail.
     pub(crate) fn on_reads(&self, fail: impl IntoIterator<Item = bool>) {
         self.reads.lock().unwrap().extend(fail);
+    }
+
+    /// What is wrong with the next listings.
+    pub(crate) fn on_listings(&self, faults: impl IntoIterator<Item = Listing>) {
+        self.listings.lock().unwrap().extend(faults);
+    }
+
+    /// What is to happen to the next removals: they may fail, before or after they are applied.
+    pub(crate) fn on_removals(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.removals.lock().unwrap().extend(faults);
+    }
+
+    fn listing(&self) -> Option<Listing> {
+        let fault = self.listings.lock().unwrap().pop_front();
+        if fault.is_some() {
+            self.fired.fetch_add(1, Ordering::SeqCst);
+        }
+        fault
     }
 
     /// How many faults have fired.
@@ -109,6 +143,20 @@ impl FaultyStore {
             let _ = inner.put_opts(&location, payload, opts).await;
         });
         self.late.lock().unwrap().push(write);
+    }
+}
+
+/// A listing that is not what it should be, but does not fail.
+fn distort<T: Clone>(all: &mut Vec<T>, fault: Listing) {
+    match fault {
+        Listing::Fails => {}
+        Listing::Lags => {
+            all.pop();
+        }
+        Listing::Repeats => {
+            all.extend(all.clone());
+            all.reverse();
+        }
     }
 }
 
@@ -186,15 +234,49 @@ impl ObjectStore for FaultyStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let fault = self.removals.lock().unwrap().pop_front();
+        let Some(fault) = fault else {
+            return self.inner.delete_stream(locations);
+        };
+        self.fired.fetch_add(1, Ordering::SeqCst);
+        let inner = Arc::clone(&self.inner);
+        let removed = async move {
+            if fault == Fault::ApplyThenFail {
+                let removed = inner.delete_stream(locations);
+                removed.try_collect::<Vec<_>>().await?;
+            }
+            Err(failure("connection reset"))
+        };
+        stream::once(removed).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let listed = self.inner.list(prefix);
+        let Some(fault) = self.listing() else {
+            return listed;
+        };
+        let distorted = async move {
+            let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
+            all.sort_by(|a, b| a.location.cmp(&b.location));
+            distort(&mut all, fault);
+            let broken = (fault == Listing::Fails).then(|| Err(failure("connection reset")));
+            Ok::<_, Error>(stream::iter(all.into_iter().map(Ok).chain(broken)))
+        };
+        stream::once(distorted).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        let mut listed = self.inner.list_with_delimiter(prefix).await?;
+        match self.listing() {
+            None => {}
+            Some(Listing::Fails) => return Err(failure("connection reset")),
+            Some(fault) => {
+                listed.common_prefixes.sort();
+                distort(&mut listed.common_prefixes, fault);
+                distort(&mut listed.objects, fault);
+            }
+        }
+        Ok(listed)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

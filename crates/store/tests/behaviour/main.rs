@@ -3,10 +3,12 @@
 
 mod catalog;
 mod chaos;
+mod counts;
 mod create;
 mod faulty;
 mod garbage;
 mod journal;
+mod listings;
 mod lying;
 mod ministack;
 mod open;
@@ -14,6 +16,7 @@ mod places;
 mod results;
 mod shared;
 mod staged;
+mod takeovers;
 mod writes;
 
 use places::Place;
@@ -53,6 +56,7 @@ async fn suite(place: &Place) {
     writes::a_query_commits_once_whoever_tries(&place.fresh()).await;
     writes::what_was_abandoned_is_not_committed(&place.fresh()).await;
     writes::rows_go_into_the_table_they_were_meant_for(&place.fresh()).await;
+    writes::a_commit_whose_answer_is_lost_or_late_is_made_once(place).await;
     create::every_outcome_is_settled(&place.fresh()).await;
     journal::is_replayed_by_others(&place.fresh()).await;
     journal::carries_much_in_one_write(&place.fresh()).await;
@@ -63,6 +67,9 @@ async fn suite(place: &Place) {
     journal::goes_once_it_is_drained(&place.fresh()).await;
     journal::claims_have_one_winner(&place.fresh()).await;
     journal::appends_survive_every_fault(&place.fresh()).await;
+    takeovers::survive_every_fault(&place.fresh()).await;
+    listings::may_fail_lag_and_repeat(&place.fresh()).await;
+    listings::a_journal_ends_where_it_ends_whatever_they_show(&place.fresh()).await;
     garbage::goes_in_time_and_nothing_else_does(&place.fresh()).await;
     results::are_whole_or_not_there(&place.fresh()).await;
     results::of_two_owners_never_mix(&place.fresh()).await;

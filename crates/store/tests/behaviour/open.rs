@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use paceline_store::{
-    ClusterIdentity, Key, Limits, LocationError, ProbeError, StateLocation, StateStore, StoreError,
-    probe,
+    ClusterIdentity, Created, Key, Limits, LocationError, ProbeError, StateLocation, StateStore,
+    StoreError, probe,
 };
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use crate::ministack::MiniStack;
 use crate::places::{LIMITS, metrics};
@@ -126,4 +128,74 @@ async fn a_store_that_is_silent_is_given_up_in_time() {
         took > limits.request && took < Duration::from_secs(4),
         "{took:?}"
     );
+}
+
+/// What an S3 server is asked: the lines of the request's head, and its body.
+async fn asked(stream: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>) {
+    let mut head = Vec::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push(line);
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, body)
+}
+
+/// Serves one object, of which the first write meets another one that is under way: 409, and nothing
+/// lands. What the writes ask for is told.
+async fn serve_a_conflict(listener: TcpListener, writes: mpsc::UnboundedSender<Vec<String>>) {
+    let (mut there, mut sent) = (None, 0);
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let (head, body) = asked(&mut stream).await;
+        let writes_it = head[0].starts_with("put ");
+        let (status, answer) = match (writes_it, &there) {
+            (true, _) if sent == 0 => ("409 Conflict", Vec::new()),
+            (true, _) => ("200 OK", Vec::new()),
+            (false, Some(body)) => ("200 OK", Vec::clone(body)),
+            (false, None) => ("404 Not Found", Vec::new()),
+        };
+        if writes_it {
+            there = (sent > 0).then_some(body);
+            sent += 1;
+            writes.send(head).unwrap();
+        }
+        let length = answer.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\netag: \"1\"\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&answer).await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_a_server_answers_with_a_conflict_is_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (told, mut writes) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(serve_a_conflict(listener, told));
+    let state = s3("s3://bucket", &endpoint);
+    let key = Key::new("x");
+    assert_eq!(state.create(&key, b"mine").await, Ok(Created::Won));
+    assert_eq!(state.get(&key).await.unwrap().unwrap(), "mine");
+    for _ in 0..2 {
+        let head = writes.try_recv().unwrap();
+        assert!(head.contains(&"if-none-match: *".to_string()), "{head:?}");
+    }
+    assert!(writes.try_recv().is_err(), "two sends are enough");
+    serving.abort();
 }

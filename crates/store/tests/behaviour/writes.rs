@@ -1,6 +1,7 @@
 //! Commits of writes, by any number of owners, on stores that fail.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
@@ -12,8 +13,8 @@ use paceline_store::{
 use uuid::Uuid;
 
 use crate::catalog::by;
-use crate::faulty::{Fault, FaultyStore};
-use crate::places::Room;
+use crate::faulty::Fault;
+use crate::places::{Place, Room};
 
 fn query(number: u8) -> QueryId {
     QueryId(Uuid::from_bytes([number; 16]))
@@ -201,22 +202,18 @@ pub(crate) async fn rows_go_into_the_table_they_were_meant_for(room: &Room) {
     assert_eq!(other.current(), log.current(), "who starts later knows too");
 }
 
-#[tokio::test]
-async fn a_commit_whose_answer_is_lost_or_late_is_made_once() {
+pub(crate) async fn a_commit_whose_answer_is_lost_or_late_is_made_once(place: &Place) {
     for fault in [
+        Fault::Slow(Duration::from_millis(5)),
+        Fault::FailBefore,
         Fault::ApplyThenFail,
         Fault::Hang,
         Fault::ApplyLate,
         Fault::Conflict,
     ] {
-        let faulty = Arc::new(FaultyStore::new(Arc::new(InMemory::new())));
-        let metrics = StoreMetrics::register(&prometheus::Registry::new()).unwrap();
-        let limits = Limits {
-            request: std::time::Duration::from_millis(100),
-            total: std::time::Duration::from_millis(400),
-        };
-        let open = || StateStore::over(faulty.clone(), "memory", limits, metrics.clone());
-        let log = CatalogLog::open(open()).await.unwrap();
+        let room = place.fresh();
+        let (faulty, state) = room.faulty();
+        let log = CatalogLog::open(state).await.unwrap();
         let (since, me) = (CatalogVersion(0), by("s"));
         let target = create(1, OnExisting::Refuse);
         log.commit(query(1), &target, &[], since, &me)
@@ -235,8 +232,8 @@ async fn a_commit_whose_answer_is_lost_or_late_is_made_once() {
                 .await;
         }
         assert!(faulty.fired() > 0, "{fault:?} did not happen");
-        let other = CatalogLog::open(open()).await.unwrap();
-        assert_eq!(paths(&other), ["x.parquet"], "{fault:?}");
+        let other = CatalogLog::open(room.open()).await.unwrap();
+        assert_eq!(paths(&other), ["x.parquet"], "{}: {fault:?}", room.name);
         let again = other
             .commit(query(2), &target, &files("y", 1), since, &me)
             .await;
