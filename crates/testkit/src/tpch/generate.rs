@@ -126,6 +126,10 @@ impl Dataset {
             .map_err(|source| at(&marker)(source.into()))?;
         fs::write(&marker, text).map_err(at(&marker))?;
 
+        // Somebody else was quicker: theirs is the same, and may be in use by now.
+        if let Some(found) = Dataset::find(parent, scale) {
+            return Ok(found);
+        }
         let directory = parent.join(format!("tpch-sf{scale}"));
         if directory.exists() {
             // Incomplete, or of another layout: nobody can use it.
@@ -133,7 +137,6 @@ impl Dataset {
         }
         match fs::rename(unfinished.path(), &directory) {
             Ok(()) => {}
-            // Somebody else was quicker; theirs is the same.
             Err(_) if Marker::of(scale).stands_in(&directory) => {}
             Err(source) => return Err(at(&directory)(source)),
         }

@@ -54,6 +54,24 @@ async fn all_queries_run_on_generated_tables_and_the_data_is_reused() {
 }
 
 #[test]
+fn what_somebody_else_wrote_meanwhile_is_left_as_it_is() {
+    let parent = tempfile::tempdir().unwrap();
+    let scale = Scale::new(0.001).unwrap();
+    let other = std::sync::Once::new();
+    let written_by_another = |_| {
+        other.call_once(|| {
+            let go_on = |_| ControlFlow::Continue(());
+            let theirs = Dataset::find_or_generate(parent.path(), scale, 1, &go_on).unwrap();
+            std::fs::write(theirs.directory().join("theirs"), "").unwrap();
+        });
+        ControlFlow::Continue(())
+    };
+    let found = Dataset::find_or_generate(parent.path(), scale, 1, &written_by_another).unwrap();
+    assert!(other.is_completed());
+    assert!(found.directory().join("theirs").exists());
+}
+
+#[test]
 fn a_half_written_directory_is_not_used() {
     let parent = tempfile::tempdir().unwrap();
     let scale = Scale::new(0.001).unwrap();
