@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use paceline_core::ownership::SuspicionOptions;
+use paceline_core::ownership::{AppendOptions, SuspicionOptions};
 use paceline_core::{Core, Options};
 use paceline_exchange::{ExchangeMetrics, PeerOptions};
 use paceline_model::{ByteSize, Invariant, QueryError};
@@ -202,7 +202,14 @@ pub(crate) async fn assemble(
         journals,
         claims: Claims::new(store.clone(), journal_metrics),
         results,
-        options: JournalOptions::default(),
+        options: JournalOptions {
+            append: AppendOptions {
+                // A query that has half of its linger still before it may well end within that.
+                gather: options.linger / 2,
+                ..AppendOptions::default()
+            },
+            ..JournalOptions::default()
+        },
         suspicion: SuspicionOptions {
             takeover_after: options.takeover_after,
         },

@@ -8,15 +8,18 @@
 //!                                                                       └──► Lost: the journal is over
 //! ```
 //!
-//! One segment is under way at a time and carries everything that gathered meanwhile. As long as its
+//! One segment is under way at a time. It carries what is due, what will be within a moment, and of the
+//! same queries all that waits, so that the records of a query stay in order. What lingers for longer
+//! stays, or one slow query after another would take all quick ones along, whose records nobody needs.
+//! As long as a segment's
 //! outcome is unknown it is sent again, the same bytes under the same number, which is harmless: at
 //! most one of the sends takes the number, and all of them mean the same. Memory elsewhere follows
 //! only what is durable.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use paceline_model::SchedulerId;
+use paceline_model::{QueryId, SchedulerId};
 
 use crate::Now;
 
@@ -31,6 +34,9 @@ pub struct AppendOptions {
     pub max_records: usize,
     /// Bytes of records in one segment at most, except that one record always goes.
     pub max_bytes: usize,
+    /// What becomes due so soon after a segment is sent goes along. With a fast store this, and not the
+    /// number of records, says how many segments there are.
+    pub gather: Duration,
     /// For how long one segment may stay unknown before the scheduler stops owning. Nobody can take
     /// over while the store is away, so this may be long.
     pub give_up_after: Duration,
@@ -41,6 +47,7 @@ impl Default for AppendOptions {
         AppendOptions {
             max_records: 4096,
             max_bytes: 8 << 20,
+            gather: Duration::from_millis(25),
             give_up_after: Duration::from_secs(600),
         }
     }
@@ -78,6 +85,9 @@ pub enum Append<R> {
     Record {
         /// Its name, never used before.
         ticket: Ticket,
+        /// Whose record it is: those of a query stay in order. One of no query, a snapshot, takes
+        /// everything along that waits.
+        query: Option<QueryId>,
         /// The record.
         record: R,
         /// Its size, about.
@@ -147,6 +157,7 @@ pub enum AppendAction<R> {
 #[derive(Debug)]
 struct Waiting<R> {
     ticket: Ticket,
+    query: Option<QueryId>,
     record: R,
     bytes: usize,
     due: Now,
@@ -157,6 +168,20 @@ struct Sent {
     seq: u64,
     tickets: Vec<Ticket>,
     since: Now,
+}
+
+enum Going {
+    Everything,
+    Of(HashSet<QueryId>),
+}
+
+impl Going {
+    fn holds<R>(&self, waiting: &Waiting<R>) -> bool {
+        match self {
+            Going::Everything => true,
+            Going::Of(queries) => waiting.query.is_some_and(|query| queries.contains(&query)),
+        }
+    }
 }
 
 /// Appends to one journal.
@@ -190,11 +215,13 @@ impl<R> Appender<R> {
         match event {
             Append::Record {
                 ticket,
+                query,
                 record,
                 bytes,
                 due,
             } => self.waiting.push_back(Waiting {
                 ticket,
+                query,
                 record,
                 bytes,
                 due,
@@ -257,18 +284,19 @@ impl<R> Appender<R> {
             return;
         }
         let (mut tickets, mut records, mut bytes) = (Vec::new(), Vec::new(), 0usize);
-        while let Some(first) = self.waiting.front() {
-            let full = bytes.saturating_add(first.bytes) > self.options.max_bytes
+        let goes = self.going(now.after(self.options.gather));
+        let mut full = false;
+        for next in std::mem::take(&mut self.waiting) {
+            let too_much = bytes.saturating_add(next.bytes) > self.options.max_bytes
                 || records.len() >= self.options.max_records;
-            if full && !records.is_empty() {
-                break;
+            full |= goes.holds(&next) && too_much && !records.is_empty();
+            if full || !goes.holds(&next) {
+                self.waiting.push_back(next);
+                continue;
             }
-            let Some(first) = self.waiting.pop_front() else {
-                break;
-            };
-            bytes = bytes.saturating_add(first.bytes);
-            tickets.push(first.ticket);
-            records.push(first.record);
+            bytes = bytes.saturating_add(next.bytes);
+            tickets.push(next.ticket);
+            records.push(next.record);
         }
         let seq = self.next;
         self.sent = Some(Sent {
@@ -277,6 +305,13 @@ impl<R> Appender<R> {
             since: now,
         });
         actions.push(AppendAction::Send { seq, records });
+    }
+
+    /// What goes if a segment is sent: of which queries something is due by then, or everything.
+    fn going(&self, soon: Now) -> Going {
+        let due = self.waiting.iter().filter(|w| w.due <= soon);
+        let queries: Option<HashSet<QueryId>> = due.map(|w| w.query).collect();
+        queries.map_or(Going::Everything, Going::Of)
     }
 
     /// How many records wait to be sent.
@@ -293,7 +328,7 @@ impl<R> Appender<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ownership::testing::scheduler;
+    use crate::ownership::testing::{self, scheduler};
     use AppendAction::{Close, Durable, Send, SendAgain, WakeAt, Withdrawn};
 
     const T0: Now = Now(Duration::ZERO);
@@ -302,9 +337,15 @@ mod tests {
         Now(Duration::from_millis(millis))
     }
 
+    /// A record of a query of its own.
     fn record(ticket: u64, due: Now) -> Append<u64> {
+        record_of(Some(ticket), ticket, due)
+    }
+
+    fn record_of(query: Option<u64>, ticket: u64, due: Now) -> Append<u64> {
         Append::Record {
             ticket: Ticket(ticket),
+            query: query.map(|n| testing::query(n.into())),
             record: ticket,
             bytes: 1,
             due,
@@ -317,6 +358,7 @@ mod tests {
             AppendOptions {
                 max_records: 4,
                 max_bytes: 10,
+                gather: Duration::from_millis(25),
                 give_up_after: Duration::from_secs(1),
             },
         )
@@ -361,6 +403,7 @@ mod tests {
         for ticket in [2, 3] {
             let large = Append::Record {
                 ticket: Ticket(ticket),
+                query: None,
                 record: ticket,
                 bytes: 1000,
                 due: T0,
@@ -385,11 +428,54 @@ mod tests {
         assert_eq!(it.handle(withdraw(&[1]), at(10)), [gone]);
         assert_eq!(it.handle(Append::Tick, at(50)), [], "nothing was written");
 
-        it.handle(record(2, at(100)), at(50));
+        it.handle(record(2, at(80)), at(50));
         assert_eq!(it.handle(record(3, at(60)), at(60)), [send(3, &[2, 3])]);
         assert_eq!(it.handle(withdraw(&[2]), at(61)), [], "it was sent");
         it.handle(record(4, at(200)), at(61));
         assert_eq!(it.handle(withdraw(&[2, 4]), at(62)), [], "all or none");
+    }
+
+    #[test]
+    fn what_lingers_for_long_stays_when_others_go() {
+        let mut it = appender();
+        let won = || Append::Outcome(AppendOutcome::Won);
+        it.handle(record(1, at(86)), at(36));
+        it.handle(record(2, at(85)), at(35));
+        assert_eq!(it.handle(record(3, at(60)), at(60)), [send(3, &[2, 3])]);
+        let withdrawn = Withdrawn {
+            tickets: tickets(&[1]),
+        };
+        let stays = [durable(3, &[2, 3]), WakeAt(at(86))];
+        assert_eq!(it.handle(won(), at(61)), stays);
+        let withdraw = Append::Withdraw {
+            tickets: tickets(&[1]),
+        };
+        assert_eq!(it.handle(withdraw, at(62)), [withdrawn]);
+    }
+
+    #[test]
+    fn the_records_of_a_query_stay_in_order() {
+        let mut it = appender();
+        it.handle(record_of(Some(7), 1, at(500)), T0);
+        it.handle(record_of(Some(8), 2, at(500)), T0);
+        it.handle(record_of(Some(7), 3, at(900)), T0);
+        let now = record_of(Some(7), 4, T0);
+        assert_eq!(it.handle(now, T0), [send(3, &[1, 3, 4])]);
+        // What does not fit holds back what comes after it.
+        for ticket in 5..=9 {
+            it.handle(record_of(Some(7), ticket, T0), T0);
+        }
+        let won = it.handle(Append::Outcome(AppendOutcome::Won), T0);
+        assert_eq!(won, [durable(3, &[1, 3, 4]), send(4, &[5, 6, 7, 8])]);
+    }
+
+    #[test]
+    fn what_is_of_no_query_takes_everything_along() {
+        let mut it = appender();
+        it.handle(record(1, at(500)), T0);
+        it.handle(record(2, at(900)), T0);
+        let snapshot = record_of(None, 3, T0);
+        assert_eq!(it.handle(snapshot, T0), [send(3, &[1, 2, 3])]);
     }
 
     #[test]

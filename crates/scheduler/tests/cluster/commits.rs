@@ -1,8 +1,10 @@
 //! What queries cost the state store.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use serde_json::json;
 
 use crate::slow_store::SlowStore;
 use crate::support::Cluster;
@@ -61,4 +63,49 @@ async fn a_thousand_short_queries_cost_no_more_writes_than_there_are_commits() {
             store.names("/journal/") * 2 <= writes
         })
         .await;
+}
+
+/// Whether a segment of any journal has that text in it.
+fn journaled(state: &Path, text: &str) -> bool {
+    let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let segments = list(&state.join("journal")).flat_map(|journal| list(&journal.path()));
+    segments.into_iter().any(|segment| {
+        let bytes = std::fs::read(segment.path()).unwrap_or_default();
+        let mut parts = bytes.windows(text.len());
+        parts.any(|part| part == text.as_bytes())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_written_down_takes_no_other_along() {
+    let cluster = Cluster::start_with(1, 1, |options| {
+        options.linger = Duration::from_secs(3600);
+    })
+    .await;
+    cluster.make_table("t", 100).await;
+    let passing = async {
+        let run = |n: usize| {
+            let cluster = &cluster;
+            async move {
+                let sql = format!("SELECT count(*) AS passing FROM t WHERE id < {n}");
+                let rows = cluster.sql(0, &sql).await.unwrap();
+                assert_eq!(rows[0]["passing"], n, "{rows:?}");
+            }
+        };
+        let queries = futures::stream::iter((0..100).map(run));
+        queries.buffer_unordered(10).collect::<Vec<()>>().await;
+    };
+    let kept = async {
+        for n in 0..20 {
+            let body = json!({ "sql": format!("SELECT count(*) AS kept FROM t WHERE id < {n}") });
+            let (status, text) = cluster
+                .post(0, "/v1/queries", &format!("kept {n}"), &body)
+                .await;
+            assert_eq!(status, 202, "{text}");
+        }
+    };
+    futures::join!(passing, kept);
+    let state = cluster.directory.path().join("state");
+    assert!(journaled(&state, "AS kept"));
+    assert!(!journaled(&state, "AS passing"));
 }

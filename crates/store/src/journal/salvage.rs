@@ -9,6 +9,7 @@
 //! out the same.
 
 use bytes::Bytes;
+use paceline_model::QueryId;
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::{Accepted, Adopted, Record, Segment, Snapshot};
 use paceline_proto::{Malformed, query_id};
@@ -97,6 +98,12 @@ pub(super) fn leave_out(records: &mut Vec<Record>) -> Vec<String> {
         None => true,
     });
     left_out
+}
+
+/// The query that a record is of, if it names one.
+pub(super) fn query_named(record: &Record) -> Option<QueryId> {
+    let (_, query) = query_of(record.record.as_ref()?)?;
+    query_id(query).ok()
 }
 
 /// The query that a record is of, and what its kind is called.

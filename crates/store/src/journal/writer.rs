@@ -96,7 +96,7 @@ impl Journal {
     }
 
     /// Hands in a record that is worth a segment of its own only after `linger`; it goes earlier with
-    /// others, and can be withdrawn until then.
+    /// others of its query, or shortly before, and can be withdrawn until then.
     ///
     /// # Errors
     /// [`AppendError`] if the journal is over.

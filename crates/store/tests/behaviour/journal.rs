@@ -382,20 +382,25 @@ async fn what_ends_within_the_linger_asks_the_store_for_nothing() {
         assert!(Deferred::withdraw(vec![short]).await);
     }
     assert_eq!(faulty.sent(), 0);
-    // What stays goes with the next commit, and cannot be taken back any more.
-    let long = a.defer(accepted(1), linger).await.unwrap();
+    // It stays when another query has something to write, and goes with its own.
+    let (long, other) = (
+        a.defer(accepted(1), linger).await.unwrap(),
+        a.defer(accepted(4), linger).await.unwrap(),
+    );
     assert_eq!(a.append(accepted(2)).await, Ok(0));
-    assert!(!Deferred::withdraw(vec![long]).await);
+    assert!(Deferred::withdraw(vec![long]).await);
+    assert_eq!(a.append(accepted(4)).await, Ok(1));
+    assert!(!Deferred::withdraw(vec![other]).await);
     let lone = a
         .defer(accepted(3), Duration::from_millis(5))
         .await
         .unwrap();
     assert_eq!(
         lone.durable().await,
-        Ok(1),
+        Ok(2),
         "it is worth a segment in the end"
     );
-    assert_eq!(faulty.sent(), 2);
+    assert_eq!(faulty.sent(), 3);
 }
 
 #[tokio::test]

@@ -71,8 +71,13 @@ impl Life {
         let ticket = Ticket(self.tickets);
         self.waiting.insert(ticket, record.clone());
         let bytes = 1;
+        let query = match &record {
+            Content::Entry(Entry::Owned { query, .. } | Entry::Ended { query }) => Some(*query),
+            Content::Entry(_) | Content::Snapshot => None,
+        };
         let record = Append::Record {
             ticket,
+            query,
             record,
             bytes,
             due,

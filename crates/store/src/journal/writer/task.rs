@@ -148,13 +148,14 @@ impl Writer {
                 due,
                 tell,
             } => {
-                let bytes = match &content {
-                    Content::Record(record) => record.encoded_len(),
-                    Content::Snapshot => 0,
+                let (query, bytes) = match &content {
+                    Content::Record(record) => (salvage::query_named(record), record.encoded_len()),
+                    Content::Snapshot => (None, 0),
                 };
                 self.waiters.insert(ticket, Waiter { due, tell });
                 self.feed(Append::Record {
                     ticket,
+                    query,
                     record: content,
                     bytes,
                     due,
