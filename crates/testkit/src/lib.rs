@@ -7,7 +7,8 @@
 //!                                                 │                                     ├─ compare
 //!   Cluster ─ schedulers and executors as real ───┴─ Flight SQL ────────────────────────┘
 //!      │      child processes: kill, freeze, term
-//!      └───── FaultProxy: cuts, refuses and stalls the connections that go through it
+//!      └───── FaultProxy: cuts, refuses and stalls the connections that go through it, all of them or
+//!             those that one process makes
 //! ```
 //!
 //! `paceline demo` and the tests share it, so that what the demo prints is judged by the rules the
@@ -25,7 +26,7 @@ mod tpch;
 
 pub use compare::{Difference, Order, RELATIVE_TOLERANCE, compare, order_of};
 pub use process::{
-    Announced, Cluster, ClusterError, ClusterPlan, Doors, Node, Process, ProcessError, Role,
+    Announced, Cluster, ClusterError, ClusterPlan, Doors, Links, Node, Process, ProcessError, Role,
     peak_memory,
 };
 pub use proxy::{FaultProxy, Traffic};

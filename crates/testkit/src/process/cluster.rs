@@ -1,12 +1,19 @@
+mod links;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+pub use links::Links;
+
 use super::doors::past_doors;
 use super::{Announced, ClusterError, ClusterPlan, Doors, Process, ProcessError, Role};
+use crate::Traffic;
+use crate::proxy::Callers;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Longer than a query waits for an executor (30 s): one that is told to stop serves what it holds of such
@@ -92,6 +99,8 @@ pub struct Cluster {
     plan: ClusterPlan,
     schedulers: Vec<Node>,
     executors: Vec<Node>,
+    /// For all doors.
+    callers: Arc<Callers>,
 }
 
 impl Cluster {
@@ -107,6 +116,7 @@ impl Cluster {
             plan,
             schedulers: Vec::new(),
             executors: Vec::new(),
+            callers: Arc::default(),
         };
         // One after the other: each finds the beacons of those before it.
         for _ in 0..cluster.plan.schedulers {
@@ -175,9 +185,14 @@ impl Cluster {
     /// # Errors
     /// If the system refuses.
     pub async fn kill(&mut self, role: Role, index: usize) -> Result<(), ClusterError> {
+        let callers = Arc::clone(&self.callers);
         if let Some(node) = self.nodes_mut(role).get_mut(index)
             && let Some(mut process) = node.process.take()
         {
+            // Another process may have its number later.
+            if let Some(id) = process.id() {
+                callers.set(id, Traffic::Flows);
+            }
             process.kill().await?;
             // A dead process refuses connections; so do its proxies from now on.
             node.doors = None;
@@ -295,7 +310,7 @@ impl Cluster {
         let log = self.plan.log(role, index);
         let process = Process::start(&name, &self.plan.program, &arguments, &log).await?;
         let doors = match self.plan.doors {
-            true => Some(Doors::of(process.announced()).await),
+            true => Some(Doors::of(process.announced(), &self.callers).await),
             false => None,
         };
         let doors = doors.transpose().map_err(|source| ProcessError::System {

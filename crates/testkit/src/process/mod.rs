@@ -8,7 +8,7 @@ mod memory;
 mod plan;
 
 pub use child::{Announced, Process};
-pub use cluster::{Cluster, Node};
+pub use cluster::{Cluster, Links, Node};
 pub use doors::Doors;
 pub use error::{ClusterError, ProcessError};
 pub use memory::peak_memory;
