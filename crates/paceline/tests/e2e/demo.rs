@@ -154,6 +154,15 @@ async fn all_22_agree_and_nothing_is_left() {
     nothing_is_left(temporary.path()).await;
 }
 
+/// The number that follows some words.
+fn number_after(words: &str, text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(words)?;
+    rest.split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_22_agree_while_processes_are_killed() {
     let _turn = Turn::take().await;
@@ -172,8 +181,11 @@ async fn all_22_agree_while_processes_are_killed() {
     assert!(schedulers > 0 && executors > 0, "{errors}");
     let told = format!("kills: {schedulers} of schedulers, {executors} of executors");
     assert!(text.contains(&told), "{told}: {text}");
-    let taken_over = errors.matches("taken over by scheduler").count();
-    assert!(taken_over > 0 && errors.contains("again"), "{errors}");
+    for part in ["driven by scheduler", "taken over by scheduler", "again"] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    assert!(number_after("takeovers: ", &text) > Some(0), "{text}");
+    assert!(!text.contains("slowest not seen"), "{text}");
     for part in [
         "lost their owner before the answer",
         "slowest",
