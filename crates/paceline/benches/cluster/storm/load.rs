@@ -9,27 +9,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::asking::LIMIT;
 use super::meanwhile::Meanwhile;
-use super::world::Addresses;
+use super::world::{Addresses, agrees};
 
-const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey";
+pub(super) const SMALL: &str = "select n_regionkey, count(*) as n from nation group by n_regionkey";
+
+/// The rows of `region`.
 pub(super) const REGIONS: usize = 5;
 
 /// Between two questions: the load is not what is measured.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks until it is told to stop.
-pub(super) fn begin(addresses: Addresses) -> Meanwhile {
-    Meanwhile::begin(|stop| keep_asking(addresses, stop))
+/// Asks until it is told to stop. `expected` is the answer to [`SMALL`].
+pub(super) fn begin(addresses: Addresses, expected: paceline_testkit::Answer) -> Meanwhile {
+    Meanwhile::begin(|stop| keep_asking(addresses, expected, stop))
 }
 
-async fn keep_asking(addresses: Addresses, stop: CancellationToken) -> Result<usize, String> {
+async fn keep_asking(
+    addresses: Addresses,
+    expected: paceline_testkit::Answer,
+    stop: CancellationToken,
+) -> Result<usize, String> {
     let anywhere = Anywhere::new(addresses.flight, LIMIT);
     let (mut asked, mut version) = (0, 0);
     while !stop.is_cancelled() {
-        let rows = ask(&anywhere, asked, SMALL).await?.rows();
-        if rows != REGIONS {
-            return Err(format!("{rows} rows instead of {REGIONS}: {SMALL}"));
-        }
+        let small = ask(&anywhere, asked, SMALL).await?;
+        agrees(&expected, &small).map_err(|problem| format!("{SMALL}: {problem}"))?;
         version += 1;
         let change = format!("create or replace view chaos as select {version} as version");
         ask(&anywhere, asked + 1, &change).await?;

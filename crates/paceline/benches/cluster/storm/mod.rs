@@ -115,7 +115,8 @@ async fn all(
     summary: &mut Summary,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
-    let load = load::begin(world.doors());
+    let small = world.of_one_process(load::SMALL).await?;
+    let load = load::begin(world.doors(), small);
     let inserts = inserts::begin(world.doors());
     for (index, one) in rounds.iter().enumerate() {
         say(format!("seed {seed} round {}: {one}", index + 1));

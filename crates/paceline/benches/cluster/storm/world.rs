@@ -183,16 +183,19 @@ impl World {
         // What follows the statement only tells queries apart.
         let sql = sql.split(" --").next().unwrap_or(sql);
         if !self.expected.contains_key(sql) {
-            let expected = self.reference.run(sql).await.map_err(text)?;
+            let expected = self.of_one_process(sql).await?;
             self.expected.insert(sql.to_string(), expected);
         }
         let expected = self.expected.get(sql).ok_or("no expected answer")?;
-        compare(
-            (&expected.schema, &expected.batches),
-            (&answer.schema, &answer.batches),
-            &expected.order,
-        )
-        .map_err(|difference| format!("a wrong answer: {difference}"))
+        agrees(expected, answer)
+    }
+
+    /// What one DataFusion process answers.
+    pub(crate) async fn of_one_process(
+        &self,
+        sql: &str,
+    ) -> Result<paceline_testkit::Answer, String> {
+        self.reference.run(sql).await.map_err(text)
     }
 
     pub(crate) async fn restart(&mut self, role: Role, index: usize) -> Result<(), String> {
@@ -214,6 +217,16 @@ impl World {
         }
         self.cluster.ready().await.map_err(text)
     }
+}
+
+/// Whether an answer is that of one DataFusion process.
+pub(crate) fn agrees(expected: &paceline_testkit::Answer, answer: &Answer) -> Result<(), String> {
+    compare(
+        (&expected.schema, &expected.batches),
+        (&answer.schema, &answer.batches),
+        &expected.order,
+    )
+    .map_err(|difference| format!("a wrong answer: {difference}"))
 }
 
 /// The names in a directory; none if there is no such directory.
