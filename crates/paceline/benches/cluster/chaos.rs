@@ -5,8 +5,8 @@
 //! the seed plays it again, and the logs stay.
 //!
 //! It fails also if takeovers take too long, when nothing but the owner was struck: the median of those
-//! from a process that was killed may be 300 ms, and the longest a second; that from a frozen one may
-//! take `takeover_after` and a second.
+//! from a process that was killed may be 300 ms, and the longest a second; that from one that is frozen
+//! or cut off may take `takeover_after` and a second. And it fails if some kind of fault was never felt.
 
 use std::time::{Duration, Instant};
 
@@ -44,10 +44,11 @@ impl Chaos {
                 break;
             }
         }
-        let slow = total.too_slow();
-        match slow.is_empty() {
+        let mut problems = total.too_slow();
+        problems.extend(total.never_felt());
+        match problems.is_empty() {
             true => Ok(()),
-            false => Err(slow.join("\n").into()),
+            false => Err(problems.join("\n").into()),
         }
     }
 }

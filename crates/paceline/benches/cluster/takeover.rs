@@ -2,8 +2,8 @@
 //! executors that it drives the query now.
 //!
 //! A process that was killed is known by its connections. One that is frozen keeps them and refuses none;
-//! one that is cut off goes on writing its beacon, and only proxies before its ports, which everybody else
-//! reaches it by, keep it from answering: both are known by their silence alone.
+//! one that is cut off goes on writing its beacon, and only proxies, by which all reach each other, keep
+//! it from answering and from asking: both are known by their silence alone.
 //!
 //! The moment is read off the survivor's status, asked again and again, so each figure is too large by the
 //! time between two questions.
@@ -56,7 +56,7 @@ enum Kind {
     Killed,
     /// SIGSTOP.
     Frozen,
-    /// Nobody but the store reaches it.
+    /// It reaches nobody but the store, and nobody reaches it.
     CutOff,
 }
 
@@ -138,7 +138,7 @@ impl Kind {
         match self {
             Kind::Killed => cluster.kill(Role::Scheduler, owner).await?,
             Kind::Frozen => process(cluster, owner)?.freeze()?,
-            Kind::CutOff => doors(cluster, owner)?.set(Traffic::Cut),
+            Kind::CutOff => cluster.set_traffic(Role::Scheduler, owner, Traffic::Cut)?,
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Kind {
         match self {
             Kind::Killed => cluster.restart(Role::Scheduler, owner).await?,
             Kind::Frozen => process(cluster, owner)?.thaw()?,
-            Kind::CutOff => doors(cluster, owner)?.set(Traffic::Flows),
+            Kind::CutOff => cluster.set_traffic(Role::Scheduler, owner, Traffic::Flows)?,
         }
         Ok(())
     }
@@ -175,11 +175,6 @@ fn process(cluster: &mut Cluster, scheduler: usize) -> Result<&mut Process, Fail
     let node = cluster.node(Role::Scheduler, scheduler);
     let process = node.and_then(|node| node.process());
     process.ok_or_else(|| "the process is gone".into())
-}
-
-fn doors(cluster: &Cluster, scheduler: usize) -> Result<&Doors, Failure> {
-    let doors = cluster.schedulers()[scheduler].doors();
-    doors.ok_or_else(|| "the scheduler has no proxies".into())
 }
 
 /// How many connections to a scheduler were cut since it was started.

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use paceline_testkit::Role;
+
 use crate::storm;
-use crate::storm::forecast::{Target, Way};
+use crate::storm::felt::{Felt, never};
+use crate::storm::forecast::{Blow, Target, Way};
 use crate::storm::recovery::{Loss, Recovery, too_slow};
 use crate::turn::Turn;
 
@@ -22,7 +25,8 @@ async fn plays(seed: u64, rounds: usize) {
         panic!("{problem}\nagain: cargo bench -p paceline --bench cluster -- chaos --seed {seed}")
     });
     // How fast it was says nothing on a machine that has other things to do; the bench judges it.
-    println!("seed {seed}: {summary}; {:?}", summary.too_slow());
+    let judged = (summary.too_slow(), summary.never_felt());
+    println!("seed {seed}: {summary}; {judged:?}");
     assert_eq!(summary.rounds, rounds);
     assert!(summary.strikes >= rounds, "{summary}");
     assert!(summary.meanwhile > 0 && summary.inserts > 0, "{summary}");
@@ -105,4 +109,24 @@ fn takeovers_that_take_too_long_are_noticed() {
     assert_eq!(too_slow(&[took(Loss::Killed, false, 9000)]), [""; 0]);
     assert_eq!(too_slow(&[took(Loss::Frozen, true, 2499)]), [""; 0]);
     assert_eq!(too_slow(&[took(Loss::Frozen, true, 2501)]).len(), 1);
+    assert_eq!(too_slow(&[took(Loss::CutOff, true, 2499)]), [""; 0]);
+    assert_eq!(too_slow(&[took(Loss::CutOff, true, 2501)]).len(), 1);
+}
+
+#[test]
+fn a_kind_of_fault_that_nobody_ever_feels_is_noticed() {
+    let felt = |blow, role, felt| Felt::of(blow, role, felt).unwrap();
+    let executor = |ever| felt(Blow::CutOff, Role::Executor, ever);
+    let scheduler = |ever| felt(Blow::CutOff, Role::Scheduler, ever);
+    assert_eq!(never(&[executor(false); 9]), [""; 0], "too few");
+    let said = never(&[executor(false); 10]);
+    assert!(
+        said.len() == 1 && said[0].contains("CutOff of executors"),
+        "{said:?}"
+    );
+    let others = [[executor(false); 10], [scheduler(true); 10]].concat();
+    assert_eq!(never(&others).len(), 1, "those of schedulers are no help");
+    let once = [vec![executor(false); 10], vec![executor(true)]].concat();
+    assert_eq!(never(&once), [""; 0]);
+    assert!(Felt::of(Blow::Kill, Role::Executor, false).is_none());
 }

@@ -20,10 +20,13 @@
 
 pub(crate) mod after;
 pub(crate) mod asking;
+mod cut;
+pub(crate) mod felt;
 pub(crate) mod forecast;
 mod inserts;
 mod load;
 mod meanwhile;
+mod notice;
 mod outcome;
 pub(crate) mod recovery;
 mod round;
@@ -34,6 +37,7 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+use felt::Felt;
 pub(crate) use forecast::{Round, draw};
 use recovery::Recovery;
 use world::World;
@@ -46,6 +50,8 @@ const TRIES: u32 = 4;
 pub(crate) struct Summary {
     pub(crate) rounds: usize,
     pub(crate) strikes: usize,
+    /// Of the processes that were struck and lived, which were noticed.
+    pub(crate) felt: Vec<Felt>,
     /// Rounds whose query got another owner because its owner was struck.
     pub(crate) changed_hands: usize,
     /// Of those, how long each was without an owner, as far as that was seen.
@@ -63,6 +69,11 @@ impl Summary {
     pub(crate) fn too_slow(&self) -> Vec<String> {
         recovery::too_slow(&self.recoveries)
     }
+
+    /// Which faults were never noticed, often as they struck.
+    pub(crate) fn never_felt(&self) -> Vec<String> {
+        felt::never(&self.felt)
+    }
 }
 
 impl std::fmt::Display for Summary {
@@ -74,11 +85,12 @@ impl std::fmt::Display for Summary {
         write!(
             f,
             "{} rounds, {} strikes; answers after a median of {median:.0?}, at worst {worst:.0?}; \
-             meanwhile {} others answered, {} inserts; {} queries got another owner: {}",
+             meanwhile {} others answered, {} inserts; felt: {}; {} queries got another owner: {}",
             self.rounds,
             self.strikes,
             self.meanwhile,
             self.inserts,
+            felt::figures(&self.felt),
             self.changed_hands,
             recovery::figures(&self.recoveries)
         )
@@ -125,6 +137,7 @@ async fn all(
         say(format!("  {played}"));
         summary.rounds += 1;
         summary.strikes += played.strikes;
+        summary.felt.extend(played.felt);
         summary.changed_hands += usize::from(played.changed_hands);
         summary.recoveries.extend(played.recovery);
         summary.answers.push(played.answer);

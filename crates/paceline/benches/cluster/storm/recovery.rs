@@ -28,17 +28,21 @@ pub(crate) enum Loss {
     Killed,
     /// It stands still, and its connections are open.
     Frozen,
+    /// It goes on, and nobody but the store is connected to it.
+    CutOff,
 }
 
 impl Loss {
-    const ALL: [Loss; 2] = [Loss::Killed, Loss::Frozen];
+    const ALL: [Loss; 3] = [Loss::Killed, Loss::Frozen, Loss::CutOff];
 
     /// None if the owner lives on and drives its queries.
     pub(crate) fn by(blow: Blow) -> Option<Loss> {
         match blow {
             Blow::Kill | Blow::KillAndRestart => Some(Loss::Killed),
             Blow::Freeze => Some(Loss::Frozen),
-            Blow::Cut | Blow::CutOff | Blow::Stall => None,
+            Blow::CutOff => Some(Loss::CutOff),
+            // A stall is noticed by who pings, which takes its own time.
+            Blow::Cut | Blow::Stall => None,
         }
     }
 
@@ -47,7 +51,7 @@ impl Loss {
         let silent = TAKEOVER_AFTER + Duration::from_secs(1);
         match self {
             Loss::Killed => (Duration::from_millis(300), Duration::from_secs(1)),
-            Loss::Frozen => (silent, silent),
+            Loss::Frozen | Loss::CutOff => (silent, silent),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use paceline::client::Answer;
 
 use super::asking::{Asking, Question};
+use super::felt::Felt;
 use super::forecast::{Round, Step, Way};
 use super::inserts;
 use super::outcome::outcome;
@@ -25,6 +26,7 @@ const WIDE: &str = "select l_orderkey, l_linenumber, repeat(l_comment, 10) as c 
 /// What came of a round.
 pub(crate) struct Played {
     pub(crate) strikes: usize,
+    pub(crate) felt: Vec<Felt>,
     /// Whether its owner was struck so that it got another one.
     pub(crate) changed_hands: bool,
     /// How long that took, if it was seen.
@@ -94,6 +96,7 @@ pub(crate) async fn play(world: &mut World, round: &Round, name: &str) -> Result
     }
     Ok(Played {
         strikes: closed.strikes,
+        felt: closed.felt,
         changed_hands: closed.lost_at.is_some(),
         recovery: closed.recovery,
         answer: took,

@@ -8,7 +8,9 @@ use paceline_model::QueryId;
 use paceline_testkit::Role;
 
 use super::asking::Asking;
+use super::felt::Felt;
 use super::forecast::{Blow, COUNT, Round, Step, Way};
+use super::notice;
 use super::recovery::{Loss, Recovery, Watch};
 use super::round::Trouble;
 use super::strike::{self, Struck};
@@ -44,6 +46,7 @@ pub(super) struct Closed {
     pub(super) asking: Asking,
     pub(super) query: Option<QueryId>,
     pub(super) strikes: usize,
+    pub(super) felt: Vec<Felt>,
     /// Why the step was not struck, if it was not.
     pub(super) missed: Option<String>,
     /// The query's epoch when its owner was struck, if that had to bring it another one.
@@ -73,7 +76,10 @@ impl<'a> Scene<'a> {
             Some(watch) => watch.end().await,
             None => None,
         };
+        let struck = self.struck.iter();
+        let felt = struck.filter_map(|one| Felt::of(one.blow, one.role, one.felt));
         Closed {
+            felt: felt.collect(),
             query: self.asking.seen().query.or(self.query),
             asking: self.asking,
             strikes: self.struck.len(),
@@ -140,7 +146,7 @@ impl<'a> Scene<'a> {
                 })
             }
             Step::Sealed => match self.struck.first() {
-                Some(struck) => strike::was_sealed(world, struck),
+                Some(struck) => notice::was_sealed(world, struck),
                 None => false,
             },
             Step::Adopted => self
@@ -265,8 +271,10 @@ impl<'a> Scene<'a> {
             for index in standing {
                 let awake = self.awake();
                 let one = &self.struck[index];
-                if self.asking.is_over() || strike::is_felt(world, one, &awake).await {
+                let felt = notice::is_felt(world, one, &awake).await;
+                if felt || self.asking.is_over() {
                     strike::undo(world, one)?;
+                    self.struck[index].felt = felt;
                 } else {
                     left.push(index);
                 }
