@@ -2,7 +2,7 @@
 //!
 //! Each seed is a cluster of its own and some rounds. Seeds go up from the one that is given, or from
 //! any other, until the time is over. What is done is printed before it happens; if something is wrong,
-//! the seed plays it again, and the logs stay.
+//! the seed plays it again, and the logs stay. `--by-hand` plays what the tests play.
 //!
 //! It fails also if takeovers take too long, when nothing but the owner was struck: the median of those
 //! from a process that was killed may be 300 ms, and the longest a second; that from one that is frozen
@@ -21,6 +21,9 @@ pub(crate) struct Chaos {
     /// The first seed [default: any].
     #[arg(long)]
     seed: Option<u64>,
+    /// Rounds that are drawn by hand, and nothing else.
+    #[arg(long, conflicts_with_all = ["seed", "rounds", "minutes"])]
+    by_hand: bool,
     /// How many rounds each seed has.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
@@ -31,18 +34,10 @@ pub(crate) struct Chaos {
 
 impl Chaos {
     pub(crate) async fn play(&self) -> Result<(), Failure> {
-        let first = self.seed.unwrap_or_else(any);
-        let time = Duration::from_secs(60 * self.minutes);
-        let begun = Instant::now();
         let mut total = storm::Summary::default();
-        for seed in first.. {
-            let say = |line: String| println!("{line}");
-            let drawn = storm::draw(seed, self.rounds);
-            storm::run(seed, &drawn, true, &mut total, &say).await?;
-            println!("seeds {first} to {seed}: {total}");
-            if begun.elapsed() >= time {
-                break;
-            }
+        match self.by_hand {
+            true => run("by hand", &storm::by_hand(), &mut total).await?,
+            false => self.seeds(&mut total).await?,
         }
         let mut problems = total.too_slow();
         problems.extend(total.never_felt());
@@ -51,6 +46,31 @@ impl Chaos {
             false => Err(problems.join("\n").into()),
         }
     }
+
+    async fn seeds(&self, total: &mut storm::Summary) -> Result<(), Failure> {
+        let first = self.seed.unwrap_or_else(any);
+        let time = Duration::from_secs(60 * self.minutes);
+        let begun = Instant::now();
+        for seed in first.. {
+            let drawn = storm::draw(seed, self.rounds);
+            run(&format!("seed {seed}"), &drawn, total).await?;
+            if begun.elapsed() >= time {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run(
+    name: &str,
+    rounds: &[storm::Round],
+    total: &mut storm::Summary,
+) -> Result<(), Failure> {
+    let say = |line: String| println!("{line}");
+    storm::run(name, rounds, &|| (), total, &say).await?;
+    println!("up to {name}: {total}");
+    Ok(())
 }
 
 /// Any seed: the process's id is as good as the time.

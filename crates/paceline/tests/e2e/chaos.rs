@@ -1,4 +1,4 @@
-//! A few seeds of [`storm`](crate::storm). For more: `cargo bench -p paceline --bench cluster -- chaos`.
+//! A storm that is drawn by hand. For more: `cargo bench -p paceline --bench cluster -- chaos`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,45 +6,54 @@ use std::time::Duration;
 use paceline_testkit::Role;
 
 use crate::storm;
+use crate::storm::Round;
 use crate::storm::felt::{Felt, never};
-use crate::storm::forecast::{Blow, Target, Way};
+use crate::storm::forecast::{Blow, COUNT, Strike, Target, Way};
 use crate::storm::recovery::{Loss, Recovery, too_slow};
 use crate::turn::Turn;
 
-/// At each of its eight steps an owner is killed or frozen; see docs/faults.md.
-const SEED: u64 = 8032;
-
-/// Plays the first rounds of a seed.
-async fn plays(seed: u64, rounds: usize) {
-    let _turn = Turn::take().await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_is_struck_and_every_answer_is_right() {
+    let turn = Turn::take().await;
+    let rounds = storm::by_hand();
     let say = |line: String| println!("{line}");
+    let at_rest = || turn.end();
     let mut summary = storm::Summary::default();
-    let drawn = storm::draw(seed, rounds);
-    let played = storm::run(seed, &drawn, false, &mut summary, &say).await;
+    let played = storm::run("by hand", &rounds, &at_rest, &mut summary, &say).await;
     played.unwrap_or_else(|problem| {
-        panic!("{problem}\nagain: cargo bench -p paceline --bench cluster -- chaos --seed {seed}")
+        panic!("{problem}\nagain: cargo bench -p paceline --bench cluster -- chaos --by-hand")
     });
-    // How fast it was says nothing on a machine that has other things to do; the bench judges it.
+    // How fast it was, and whether an answer came before a fault was felt, says nothing on a machine
+    // that has other things to do; the bench judges it.
     let judged = (summary.too_slow(), summary.never_felt());
-    println!("seed {seed}: {summary}; {judged:?}");
-    assert_eq!(summary.rounds, rounds);
-    assert!(summary.strikes >= rounds, "{summary}");
+    println!("{summary}; {judged:?}");
+    assert_eq!(summary.rounds, rounds.len());
+    let planned: usize = rounds.iter().flat_map(strikes).map(victims).sum();
+    assert_eq!(summary.strikes, planned, "{summary}");
     assert!(summary.meanwhile > 0 && summary.inserts > 0, "{summary}");
     // Each query whose owner was struck to bring a takeover about has another one by then.
-    let openings = drawn.iter().filter(|round| round.opening.is_some());
+    let openings = rounds.iter().filter(|round| round.opening.is_some());
     assert!(summary.changed_hands >= openings.count(), "{summary}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_step_is_struck_and_every_answer_is_right() {
-    plays(SEED, 8).await;
+/// All that strikes in a round.
+fn strikes(round: &Round) -> impl Iterator<Item = &Strike> {
+    round.opening.iter().chain(&round.strikes)
 }
 
-/// Schedulers that start in the middle of a takeover see the beacon of a dead one, and then that it is
-/// gone: they must not take that for its word that there is no such query.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_schedulers_start_again_in_the_middle_of_a_takeover() {
-    plays(100, 2).await;
+/// How many processes are struck.
+fn victims(strike: &Strike) -> usize {
+    match strike.target {
+        Target::AllSchedulers | Target::AllExecutors => COUNT,
+        Target::Owner | Target::OtherScheduler | Target::Executor(_) => 1,
+    }
+}
+
+fn role(strike: &Strike) -> Role {
+    match strike.target {
+        Target::Executor(_) | Target::AllExecutors => Role::Executor,
+        Target::Owner | Target::OtherScheduler | Target::AllSchedulers => Role::Scheduler,
+    }
 }
 
 #[test]
@@ -63,14 +72,43 @@ fn a_seed_draws_the_same_rounds_and_eight_of_them_have_every_step() {
     assert_ne!(storm::draw(1, 8), storm::draw(2, 8));
 }
 
-#[test]
-fn the_seed_that_is_played_strikes_an_owner_at_every_step() {
-    for round in storm::draw(SEED, 8) {
-        let mut strikes = round.opening.iter().chain(&round.strikes);
-        let is_lost =
-            strikes.any(|strike| strike.target == Target::Owner && Loss::by(strike.blow).is_some());
-        assert!(is_lost, "{round}");
+/// What is done to a process, where it does not matter for how long.
+fn kind(strike: &Strike) -> &'static str {
+    match strike.blow {
+        Blow::Kill | Blow::KillAndRestart => "SIGKILL",
+        Blow::Freeze => "SIGSTOP",
+        Blow::Cut | Blow::CutOff | Blow::Stall => "a cut",
     }
+}
+
+#[test]
+fn the_rounds_that_are_played_strike_everybody_with_everything_at_every_step() {
+    let mut struck = BTreeSet::new();
+    let mut owner_lost = BTreeSet::new();
+    for round in storm::by_hand() {
+        let step = format!("{:?}", round.step);
+        // What brings a takeover about comes before the step.
+        for strike in &round.strikes {
+            struck.insert(format!("{step}: {} of a {}", kind(strike), role(strike)));
+        }
+        let is_lost =
+            |strike: &Strike| strike.target == Target::Owner && Loss::by(strike.blow).is_some();
+        if strikes(&round).any(is_lost) {
+            owner_lost.insert(step);
+        }
+    }
+    assert_eq!(struck.len(), 8 * 3 * 2, "{struck:?}");
+    assert_eq!(owner_lost.len(), 8, "{owner_lost:?}");
+}
+
+#[test]
+fn the_rounds_that_are_played_are_asked_for_in_every_way() {
+    let rounds = storm::by_hand();
+    for way in [Way::Flight, Way::Named, Way::Submitted, Way::Written] {
+        assert!(rounds.iter().any(|round| round.way == way), "{way:?}");
+    }
+    // As a seed has them that showed what must not be.
+    assert_eq!(rounds[..2], storm::draw(100, 2));
 }
 
 #[test]

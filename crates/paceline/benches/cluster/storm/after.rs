@@ -28,7 +28,7 @@ const SEALS: usize = 2;
 const OUTPUTS: &str = "paceline_exchange_outputs";
 
 /// Waits until nothing is left but what stays, ends all processes, and looks at what they leave.
-pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result<(), String> {
+pub(crate) async fn nothing_is_left(world: &mut World) -> Result<(), String> {
     let registry = Registry::new();
     let store = open(world, &registry)?;
     let metrics = JournalMetrics::register(&registry).map_err(text)?;
@@ -38,10 +38,8 @@ pub(crate) async fn nothing_is_left(world: &mut World, thorough: bool) -> Result
     loop {
         let mut left = on_executors(world.cluster.directory());
         left.extend(tables::strays(world)?);
-        if thorough {
-            left.extend(in_memory(world).await);
-        }
-        left.extend(in_state(world, &store, &journals, &claims, thorough).await?);
+        left.extend(in_memory(world).await);
+        left.extend(in_state(world, &store, &journals, &claims).await?);
         if left.is_empty() {
             break;
         }
@@ -147,7 +145,6 @@ async fn in_state(
     store: &StateStore,
     journals: &Journals,
     claims: &Claims,
-    thorough: bool,
 ) -> Result<Vec<String>, String> {
     let mut left = Vec::new();
     let mut live = BTreeSet::new();
@@ -182,15 +179,7 @@ async fn in_state(
         left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
     }
     let results = Results::new(store.clone()).queries().await.map_err(text)?;
-    let wanted = |query: &QueryId| !thorough && world.submitted.contains(query);
-    left.extend(
-        results
-            .iter()
-            .filter(|q| !wanted(q))
-            .map(|q| format!("results of {q}")),
-    );
-    let exchanges = names(&world.state().join("exchange"));
-    left.extend(exchanges.into_iter().map(|name| format!("exchange/{name}")));
+    left.extend(results.iter().map(|query| format!("results of {query}")));
     Ok(left)
 }
 

@@ -16,10 +16,12 @@
 //! ```
 //!
 //! A seed fixes what is done to whom at which step. When that happens is left to the machine, but a step
-//! is waited for by what shows it, and never by time.
+//! is waited for by what shows it, and never by time. Some rounds are drawn by hand, for those who have
+//! no time for many.
 
 pub(crate) mod after;
 pub(crate) mod asking;
+mod by_hand;
 mod cut;
 pub(crate) mod felt;
 pub(crate) mod forecast;
@@ -37,6 +39,7 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+pub(crate) use by_hand::rounds as by_hand;
 use felt::Felt;
 pub(crate) use forecast::{Round, draw};
 use recovery::Recovery;
@@ -45,7 +48,7 @@ use world::World;
 /// How often a round is begun anew whose query ended before it came to the step.
 const TRIES: u32 = 4;
 
-/// What a seed came to.
+/// What rounds came to.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) rounds: usize,
@@ -97,33 +100,33 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// Plays the rounds of a seed on a cluster of its own, and adds what came of them. `thorough` waits for
-/// what goes late.
+/// Plays rounds on a cluster of their own, and adds what came of them. `at_rest` is told once nothing is
+/// left to do but to wait for what goes late.
 ///
 /// # Errors
 /// What was wrong, in which round, and where the logs are.
 pub(crate) async fn run(
-    seed: u64,
+    name: &str,
     rounds: &[Round],
-    thorough: bool,
+    at_rest: &(dyn Fn() + Sync),
     summary: &mut Summary,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
     let mut world = World::start().await?;
-    match all(&mut world, seed, rounds, thorough, summary, say).await {
+    match all(&mut world, name, rounds, at_rest, summary, say).await {
         Ok(()) => Ok(()),
         Err(problem) => {
             let logs = world.keep();
-            Err(format!("seed {seed}: {problem}\nlogs: {}", logs.display()))
+            Err(format!("{name}: {problem}\nlogs: {}", logs.display()))
         }
     }
 }
 
 async fn all(
     world: &mut World,
-    seed: u64,
+    name: &str,
     rounds: &[Round],
-    thorough: bool,
+    at_rest: &(dyn Fn() + Sync),
     summary: &mut Summary,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
@@ -131,8 +134,8 @@ async fn all(
     let load = load::begin(world.doors(), small);
     let inserts = inserts::begin(world.doors());
     for (index, one) in rounds.iter().enumerate() {
-        say(format!("seed {seed} round {}: {one}", index + 1));
-        let played = play(world, seed, index, one, say).await;
+        say(format!("{name} round {}: {one}", index + 1));
+        let played = play(world, name, index, one, say).await;
         let played = played.map_err(|problem| format!("round {} ({one}): {problem}", index + 1))?;
         say(format!("  {played}"));
         summary.rounds += 1;
@@ -146,18 +149,20 @@ async fn all(
     let inserts = inserts.end().await?;
     tables::hold_each_row_once(world, inserts).await?;
     summary.inserts += inserts;
-    after::nothing_is_left(world, thorough).await
+    at_rest();
+    after::nothing_is_left(world).await
 }
 
 async fn play(
     world: &mut World,
-    seed: u64,
+    storm: &str,
     index: usize,
     one: &Round,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<round::Played, String> {
     for attempt in 0..TRIES {
-        let name = format!("chaos-{seed}-{index}-{attempt}");
+        // It is a part of statements.
+        let name = format!("chaos {storm} {index} {attempt}").replace(' ', "-");
         match round::play(world, one, &name).await {
             Ok(played) => return Ok(played),
             Err(round::Trouble::Missed(what)) => say(format!("  missed: {what}; once more")),

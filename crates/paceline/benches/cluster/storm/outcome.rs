@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Whether a query has one outcome and one chain of owners, wherever one asks. Returns its last epoch,
 /// if anybody still knows.
 pub(super) async fn outcome(
-    world: &mut World,
+    world: &World,
     question: &Question,
     seen: Option<QueryId>,
 ) -> Result<Option<u64>, String> {
@@ -29,9 +29,6 @@ pub(super) async fn outcome(
             None => return Ok(None),
         },
     };
-    if question.way == Way::Submitted {
-        world.submitted.insert(query);
-    }
     let reports = last_word(world, question, query).await?;
     let first = reports.first().map(|report| report.epoch.0);
     let claims = world.claims(query);

@@ -35,8 +35,6 @@ pub(crate) struct World {
     ids: Vec<SchedulerId>,
     reference: Reference,
     expected: HashMap<String, paceline_testkit::Answer>,
-    /// Queries whose results are kept.
-    pub(crate) submitted: BTreeSet<QueryId>,
 }
 
 fn plan(directory: &Path) -> ClusterPlan {
@@ -76,7 +74,6 @@ impl World {
             ids: vec![SchedulerId::new(""); COUNT],
             reference: Reference::with_tables(&data, 2).await.map_err(text)?,
             expected: HashMap::new(),
-            submitted: BTreeSet::new(),
         };
         let first = world.cluster.schedulers().first().ok_or("no scheduler")?;
         let first = first.announced().flight.clone();
