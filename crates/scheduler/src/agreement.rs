@@ -53,15 +53,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use arrow::datatypes::Schema;
     use paceline_frontend::Ticket;
     use paceline_model::{CatalogVersion, Epoch, ErrorClass, QueryError, QueryState, SchedulerId};
-    use uuid::Uuid;
 
     use super::*;
     use crate::conclusion::conclude;
     use crate::service::Service;
-    use crate::testing::shared;
+    use crate::testing::{record, shared};
 
     fn ending(by: &str, epoch: u64, rows: Option<u64>) -> Ending {
         Ending {
@@ -89,12 +87,6 @@ mod tests {
         let nothing = ending("b", 0, None);
         assert_eq!(broken(&ours, &nothing, true), [Invariant::ExactlyOnce]);
         assert_eq!(broken(&ours, &nothing, false), [], "files of others");
-    }
-
-    fn record() -> QueryRecord {
-        let query = QueryId(Uuid::now_v7());
-        let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
-        QueryRecord::new(query, "SELECT 1".to_string(), schema, None, now, now)
     }
 
     /// Of a query whose result is kept, and of one that writes where others look.

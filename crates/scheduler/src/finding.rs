@@ -50,7 +50,7 @@ enum Standing {
     Claimed,
     /// Whoever drove it is alive, and does not know it any more.
     Nowhere,
-    /// This scheduler drove it, and has left it to others.
+    /// This scheduler may have driven it, and has left all it drove to others.
     Left,
     /// No journal holds it.
     Lost(Epoch),
@@ -147,6 +147,10 @@ async fn standing(
         }
     }
     let here = holder == shared.driver.me();
+    // A journal may be known to be over, and its queries to be others', before whoever sealed it knows.
+    if here && shared.driver.has_moved(query) {
+        return Ok(Standing::Coming);
+    }
     if here && shared.has_handed_over() {
         return Ok(Standing::Left);
     }
@@ -236,6 +240,23 @@ fn leaving() -> QueryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn what_was_left_to_others_is_waited_for_before_any_of_them_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = testing::shared(directory.path()).await;
+        let (me, record) = (shared.driver.me(), testing::record());
+        let query = record.query;
+        let stands = async || {
+            let standing = standing(&shared, query, Some(&me), &Asked::default()).await;
+            standing.unwrap()
+        };
+        assert!(matches!(stands().await, Standing::Nowhere));
+        shared.driver.submit(record, None);
+        shared.driver.close();
+        assert!(matches!(stands().await, Standing::Coming));
+    }
 
     #[test]
     fn what_takes_longer_than_a_takeover_is_looked_for_less_often() {

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use paceline_model::{Incarnation, SchedulerId};
+use arrow::datatypes::Schema;
+use paceline_model::{Incarnation, QueryId, SchedulerId};
 use paceline_store::{
     Addresses, Beacon, Journal, JournalMetrics, JournalOptions, Journals, Limits, Members,
     StateLocation, StateStore, StoreMetrics,
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use crate::identity::Identity;
 use crate::members::Membership;
 use crate::options::SchedulerOptions;
+use crate::record::QueryRecord;
 use crate::shared::{Shared, assemble};
 
 /// State in a directory.
@@ -64,4 +67,11 @@ pub(crate) async fn shared(directory: &Path) -> Arc<Shared> {
     let registry = Registry::new();
     let shared = assemble(&options, &registry, identity, stores, membership).await;
     shared.unwrap()
+}
+
+/// A query that a client sent a moment ago.
+pub(crate) fn record() -> QueryRecord {
+    let query = QueryId(Uuid::now_v7());
+    let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
+    QueryRecord::new(query, "SELECT 1".to_string(), schema, None, now, now)
 }

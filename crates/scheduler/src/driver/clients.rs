@@ -26,6 +26,11 @@ impl Driver {
         self.with_record(&query, |record| !record.is_moved()) == Some(true)
     }
 
+    /// Whether it was driven here until others became its owners.
+    pub(crate) fn has_moved(&self, query: QueryId) -> bool {
+        self.with_record(&query, |record| record.is_moved()) == Some(true)
+    }
+
     /// Where a query that failed may have left files that others see.
     pub(crate) fn leaves_behind(&self, query: QueryId) -> Option<WriteInto> {
         self.state.lock().shelf.leaves_behind(&query).cloned()

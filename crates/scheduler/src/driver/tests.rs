@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::*;
-use crate::testing::{journal, journals};
+use crate::testing::{journal, journals, record};
 
 fn driver(directory: &std::path::Path) -> Driver {
     driver_with(directory, Options::default(), &Registry::new())
@@ -44,12 +44,6 @@ pub(super) fn driver_with(
         linger: Duration::ZERO,
         metrics: SchedulerMetrics::register(registry).unwrap(),
     })
-}
-
-fn record() -> QueryRecord {
-    let query = QueryId(Uuid::now_v7());
-    let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
-    QueryRecord::new(query, "select 1".to_string(), schema, None, now, now)
 }
 
 /// A query of one stage that executors run as so many tasks.
