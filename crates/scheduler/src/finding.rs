@@ -230,7 +230,8 @@ fn error(error: JournalError) -> QueryError {
     )
 }
 
-fn leaving() -> QueryError {
+/// Who waits here has to ask elsewhere.
+pub(crate) fn leaving() -> QueryError {
     QueryError::new(
         ErrorClass::Unavailable,
         "this scheduler is shutting down: ask another one",

@@ -17,10 +17,11 @@ use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_store::{ChangeName, Ending};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use uuid::Builder;
 
 use crate::catalog::Catalogs;
-use crate::finding::{self, Found};
+use crate::finding::{self, Found, leaving};
 use crate::handover::{self, Attached};
 use crate::record::QueryRecord;
 use crate::requested::{Named, Requested};
@@ -38,6 +39,19 @@ const GRACE_LOOKS: u32 = 10;
 
 /// Between two of these looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Between two looks at whose a query is while the store does not say.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of a query that was to be written down.
+enum Accepted {
+    /// It is this scheduler's.
+    Here,
+    /// It is another one's, who accepted the same before.
+    Elsewhere(Submitted),
+    /// It is in the journal, and whose it is is not known yet.
+    InDoubt(QueryError),
+}
 
 /// What a statement is to be made durable under.
 #[derive(Debug, Clone)]
@@ -177,44 +191,105 @@ impl Service {
         }
     }
 
-    /// Writes down, in the journal of `me`, a query that its client may rely on. If the same was accepted
-    /// elsewhere before, that one is returned.
+    /// Writes down a query that its client may rely on, and starts it. If the same was accepted elsewhere
+    /// before, that one is returned. What is begun is seen through, also if the client goes away: a query
+    /// in the journal that nobody drives would run when this scheduler is gone.
     ///
     /// # Errors
-    /// If it is not known to be durable; then asking again with the same name is right.
-    pub(crate) async fn make_durable(
+    /// If it is not known to be accepted; then asking again with the same name is right.
+    pub(crate) async fn accept_durably(
+        &self,
+        record: QueryRecord,
+        durable: Durable,
+        deadline: Option<Now>,
+    ) -> Result<Option<Submitted>, QueryError> {
+        let (tell, told) = oneshot::channel();
+        let service = self.clone();
+        self.shared.spawn_until_stopped(async move {
+            service.see_through(record, durable, deadline, tell).await;
+        });
+        told.await.unwrap_or_else(|_| Err(leaving()))
+    }
+
+    async fn see_through(
+        &self,
+        mut record: QueryRecord,
+        durable: Durable,
+        deadline: Option<Now>,
+        tell: oneshot::Sender<Result<Option<Submitted>, QueryError>>,
+    ) {
+        let me = self.shared.driver.me();
+        let accepted = match self.make_durable(&mut record, durable, &me).await {
+            Ok(Accepted::Here) => self.start_durable(record, deadline, &me).await,
+            Ok(Accepted::Elsewhere(there)) => Ok(Some(there)),
+            Ok(Accepted::InDoubt(error)) => {
+                let _ = tell.send(Err(error));
+                return self.settle(record, deadline, &me).await;
+            }
+            Err(error) => Err(error),
+        };
+        // Who asked may be gone.
+        let _ = tell.send(accepted);
+    }
+
+    /// Writes the query into the journal of `me`, then claims it.
+    async fn make_durable(
         &self,
         record: &mut QueryRecord,
         durable: Durable,
         me: &SchedulerId,
-    ) -> Result<Option<Submitted>, QueryError> {
+    ) -> Result<Accepted, QueryError> {
         let shared = &self.shared;
         record.submitted = true;
         record.name(durable.named);
         record.kept = durable.kept;
         let Some(statement) = written::statement(record) else {
-            return Ok(None);
+            return Ok(Accepted::Here);
         };
         let query = record.query;
         let accepted = written::accepted(query, statement);
         let named = record.idempotency_key.is_some();
         let written = shared.driver.scribe.durable(me, query, accepted).await;
         written.map_err(|e| doubtful(named, &e.to_string()))?;
-        let claimed = shared.journaling.claims.submit(query, me).await;
-        let by = claimed.map_err(|e| doubtful(named, &e.to_string()))?;
+        let by = match shared.journaling.claims.submit(query, me).await {
+            Ok(by) => by,
+            Err(error) => return Ok(Accepted::InDoubt(doubtful(named, &error.to_string()))),
+        };
         if by == *me {
-            return Ok(None);
+            return Ok(Accepted::Here);
         }
         shared.driver.scribe.forget(query);
-        self.driven_elsewhere(record, &by).await.map(Some)
+        let there = self.driven_elsewhere(record, &by).await;
+        there.map(Accepted::Elsewhere)
+    }
+
+    /// Finds out, for as long as it takes, whose a query is that is in the journal of `me`, and starts it
+    /// if it is its own. Once that journal is sealed, whoever sealed it does.
+    async fn settle(&self, record: QueryRecord, deadline: Option<Now>, me: &SchedulerId) {
+        let (shared, query) = (&self.shared, record.query);
+        let by = loop {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "nobody tells when the state store is back, and nobody waits for this"
+            )]
+            tokio::time::sleep(SETTLE_AGAIN).await;
+            if shared.driver.me() != *me {
+                return;
+            }
+            if let Ok(by) = shared.journaling.claims.submit(query, me).await {
+                break by;
+            }
+        };
+        if by != *me {
+            return shared.driver.scribe.forget(query);
+        }
+        // Whose it is by now is for who asks.
+        let _ = self.start_durable(record, deadline, me).await;
     }
 
     /// Starts a query that was made durable, or finds it with whoever drives it by now: between the
     /// record and this, the journal that it is in may have been sealed.
-    ///
-    /// # Errors
-    /// If it cannot be found there yet; then asking again is right.
-    pub(crate) async fn start_durable(
+    async fn start_durable(
         &self,
         record: QueryRecord,
         deadline: Option<Now>,

@@ -121,13 +121,7 @@ impl Service {
                         driver.submit(record, deadline);
                         None
                     }
-                    Some(durable) => {
-                        let me = driver.me();
-                        match self.make_durable(&mut record, durable, &me).await? {
-                            None => self.start_durable(record, deadline, &me).await?,
-                            elsewhere => elsewhere,
-                        }
-                    }
+                    Some(durable) => self.accept_durably(record, durable, deadline).await?,
                 };
                 Ok(elsewhere.unwrap_or_else(|| submitted(query, schema, ticket, None)))
             }

@@ -322,8 +322,8 @@ impl Driver {
         self.newsroom.tell(News::Over { query });
     }
 
-    /// Starts a query as [`submit`](Self::submit) does, if this scheduler is still `me`; gives the record
-    /// back if not.
+    /// Starts a query as [`submit`](Self::submit) does, unless it was; gives the record back if this
+    /// scheduler is not `me` any more.
     pub(crate) fn submit_as(
         &self,
         me: &SchedulerId,
@@ -335,7 +335,12 @@ impl Driver {
         if self.me() != *me {
             return Err(Box::new(record));
         }
-        self.submit_locked(&mut state, record, deadline);
+        // Whoever asked may have asked again, and been served, before this was seen through.
+        let there = state.shelf.get(&record.query);
+        let driven = there.is_some_and(|there| !there.is_moved());
+        if !driven && !state.core.has_ended(record.query) {
+            self.submit_locked(&mut state, record, deadline);
+        }
         Ok(())
     }
 

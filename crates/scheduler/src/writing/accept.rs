@@ -41,13 +41,9 @@ impl Service {
         record.catalog = ticket.catalog;
         record.write = Some(into);
         record.ticket = Some(ticket.clone());
-        let me = shared.driver.me();
-        if let Some(elsewhere) = self.make_durable(&mut record, durable, &me).await? {
-            return Ok(elsewhere);
-        }
         let left = limit.map(|limit| limit.saturating_sub(accepted.elapsed()));
         let deadline = left.map(|left| shared.driver.now_after(left));
-        match self.start_durable(record, deadline, &me).await? {
+        match self.accept_durably(record, durable, deadline).await? {
             Some(elsewhere) => Ok(elsewhere),
             None => Ok(submitted(query, schema, ticket, None)),
         }

@@ -12,6 +12,9 @@ use crate::support::Cluster;
 const SQL: &str = "/v1/sql";
 const QUERIES: &str = "/v1/queries";
 
+/// The query that the name `nightly-report` stands for.
+const NIGHTLY: &str = "b568f07a-2d94-83db-9dbb-a8f676b11a37";
+
 fn id(accepted: &str) -> String {
     let accepted: Value = serde_json::from_str(accepted).unwrap();
     accepted["query_id"].as_str().unwrap().to_string()
@@ -158,4 +161,19 @@ async fn two_at_once_under_one_name_are_one_query() {
     }
     let finished = (0..2).map(|n| cluster.value(n, "paceline_queries_total", "finished"));
     assert_eq!(finished.sum::<f64>(), NAMES as f64, "each was run once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_doubt_is_settled_though_nobody_asks_again() {
+    let cluster = Cluster::start(1, 1).await;
+    let state = cluster.directory.path().join("state");
+    // Who finds a directory in the place of its claim cannot find out whether it has claimed.
+    let claim = state.join(format!("queries/{NIGHTLY}/submitted"));
+    std::fs::create_dir_all(&claim).unwrap();
+    let body = json!({ "sql": "SELECT 1 AS a" });
+    let (status, text) = cluster.post(0, QUERIES, "nightly-report", &body).await;
+    assert_eq!(status, 503, "{text}");
+    std::fs::remove_dir(&claim).unwrap();
+    let report = cluster.finished(0, NIGHTLY).await;
+    assert_eq!(report["query_id"], NIGHTLY, "{report}");
 }
