@@ -88,7 +88,6 @@ impl Scribe {
             journal,
             first: None,
             queries: HashMap::new(),
-            since_compact: 0,
             shortening: None,
         };
         (Scribe { notes }, desk.run(inbox))
@@ -176,7 +175,6 @@ struct Desk {
     /// Whom to tell of the first record for the journal.
     first: Option<oneshot::Sender<()>>,
     queries: HashMap<QueryId, Written>,
-    since_compact: usize,
     /// While the store is away snapshots would wait, one after the other.
     shortening: Option<JoinHandle<()>>,
 }
@@ -185,7 +183,7 @@ impl Desk {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Note>) {
         while let Some(note) = inbox.recv().await {
             self.note(note).await;
-            if self.since_compact >= COMPACT_AFTER {
+            if self.journal.grown_by() >= COMPACT_AFTER {
                 self.shorten();
             }
         }
@@ -241,7 +239,7 @@ impl Desk {
             }
             Note::Shorten => {
                 // What was withdrawn counts among what was noted, and not among what was written.
-                if self.journal.has_grown() {
+                if self.journal.grown_by() > 0 {
                     self.shorten();
                 }
             }
@@ -249,7 +247,6 @@ impl Desk {
                 self.journal = journal;
                 self.first = Some(first);
                 self.queries.clear();
-                self.since_compact = 0;
                 self.shortening = None;
             }
         }
@@ -290,7 +287,6 @@ impl Desk {
 
     /// There is a record to be written.
     fn begin_writing(&mut self) {
-        self.since_compact += 1;
         if let Some(first) = self.first.take() {
             // Who asked may be gone.
             let _ = first.send(());
@@ -307,7 +303,6 @@ impl Desk {
     fn shorten(&mut self) {
         let under_way = |task: &JoinHandle<()>| !task.is_finished();
         if !self.shortening.as_ref().is_some_and(under_way) {
-            self.since_compact = 0;
             self.shortening = Some(self.compact(None));
         }
     }
@@ -334,6 +329,7 @@ mod tests {
     use paceline_proto::query_bytes;
     use paceline_proto::state::record::Record as Kind;
     use paceline_proto::state::{Finished, Statement};
+    use uuid::Uuid;
 
     use super::*;
     use crate::testing::{journal, journals};
@@ -384,6 +380,27 @@ mod tests {
                 .any(|part| part == text.as_bytes())
         };
         segments.iter().any(within)
+    }
+
+    #[tokio::test]
+    async fn what_was_withdrawn_makes_no_journal_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let journals = journals(directory.path());
+        let me = SchedulerId::new("me");
+        let (scribe, writing) = Scribe::new(journal(&journals, &me));
+        tokio::spawn(writing);
+        let accepted = |n: usize| {
+            let query = QueryId(Uuid::from_u128(n as u128));
+            (query, written::accepted(query, Statement::default()))
+        };
+        for n in 1..=2 * COMPACT_AFTER {
+            let (query, record) = accepted(n);
+            scribe.step(query, record, Duration::from_secs(3600));
+            scribe.settled(query);
+        }
+        let (query, record) = accepted(0);
+        scribe.durable(&me, query, record).await.unwrap();
+        assert_eq!(journals.replay(&me).await.unwrap().next, 1);
     }
 
     #[tokio::test]

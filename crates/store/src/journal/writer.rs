@@ -1,7 +1,7 @@
 //! The writing end of one's own journal: a task around [`Appender`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use paceline_core::Now;
@@ -46,8 +46,8 @@ pub struct Journal {
     commands: mpsc::Sender<Command>,
     closed: watch::Receiver<Option<Closed>>,
     tickets: Arc<AtomicU64>,
-    /// Whether more was written than the last snapshot.
-    grown: Arc<AtomicBool>,
+    /// Records that were written beside or after the last snapshot.
+    grown: Arc<AtomicUsize>,
     started: Instant,
 }
 
@@ -57,7 +57,7 @@ impl Journal {
     pub fn begin(scheduler: SchedulerId, journals: Journals, options: JournalOptions) -> Self {
         let (commands, inbox) = mpsc::channel(options.queue.max(1));
         let (closing, closed) = watch::channel(None);
-        let grown = Arc::new(AtomicBool::new(false));
+        let grown = Arc::new(AtomicUsize::new(0));
         let started = Instant::now();
         let writer = Writer::new(
             scheduler.clone(),
@@ -147,8 +147,8 @@ impl Journal {
         Ok(self.journals.truncate(&self.scheduler, base).await)
     }
 
-    /// Whether records were written that the last snapshot does not stand for.
-    pub fn has_grown(&self) -> bool {
+    /// How many records were written that the last snapshot does not stand for.
+    pub fn grown_by(&self) -> usize {
         self.grown.load(Ordering::Relaxed)
     }
 

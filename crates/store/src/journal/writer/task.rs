@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,7 +77,7 @@ pub(super) struct Writer {
     sending: Option<BoxFuture<'static, AppendOutcome>>,
     wake: Option<Now>,
     closing: watch::Sender<Option<Closed>>,
-    grown: Arc<AtomicBool>,
+    grown: Arc<AtomicUsize>,
     started: Instant,
 }
 
@@ -87,7 +87,7 @@ impl Writer {
         journals: Journals,
         options: JournalOptions,
         closing: watch::Sender<Option<Closed>>,
-        grown: Arc<AtomicBool>,
+        grown: Arc<AtomicUsize>,
         started: Instant,
     ) -> Self {
         Writer {
@@ -251,8 +251,12 @@ impl Writer {
             self.measure(&segment);
             let mut records = segment.records;
             records.sort_by_key(|record| !is_snapshot(record));
-            let grown = !records.iter().all(is_snapshot);
-            self.grown.store(grown, Ordering::Relaxed);
+            let snapshots = records.iter().filter(|record| is_snapshot(record)).count();
+            if snapshots > 0 {
+                self.grown.store(0, Ordering::Relaxed);
+            }
+            let others = records.len() - snapshots;
+            self.grown.fetch_add(others, Ordering::Relaxed);
             // Whoever replays the journal leaves out the same.
             for what in salvage::leave_out(&mut records) {
                 tracing::error!(what, "a record without its query was journaled");
