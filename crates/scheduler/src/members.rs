@@ -374,11 +374,11 @@ fn have_stale_beacons_removed(shared: &Shared) {
     }
 }
 
-/// Whether no executor is here while there are other schedulers. Those may hold this one for dead, and if
-/// it is cut off from them they cannot tell it so: neither that others own its queries, nor what becomes of
-/// the catalog.
+/// Whether queries wait here for executors while there are other schedulers. Those may hold this one for
+/// dead, and if it is cut off from them they cannot tell it so.
 fn is_forsaken(shared: &Shared) -> bool {
-    shared.driver.open_streams() == 0 && !shared.membership.peers().is_empty()
+    let driver = &shared.driver;
+    driver.busy() && driver.open_streams() == 0 && !shared.membership.peers().is_empty()
 }
 
 async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {
@@ -497,16 +497,6 @@ mod tests {
         shared.tasks.wait().await;
         assert_eq!(names().await, [next]);
         assert!(!membership.may_be_missed(Instant::now()));
-    }
-
-    #[tokio::test]
-    async fn who_is_reached_by_no_executor_looks_whether_it_is_over_though_it_drives_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let shared = testing::shared(directory.path()).await;
-        assert!(!is_forsaken(&shared), "there is nobody else");
-        let others = roster(&["other"], 1);
-        shared.membership.observe(&others, Instant::now());
-        assert!(!shared.driver.busy() && is_forsaken(&shared));
     }
 
     #[tokio::test]
