@@ -72,6 +72,9 @@ async fn a_cut_control_connection_costs_nothing() {
     let plain = Running::start_with(|plan| {
         plan.executors = 0;
         kept_for(plan, "2s");
+        // However busy the machine, executors are back by then.
+        let patient = ["--scheduler-reattach-grace", "30s"];
+        plan.scheduler_flags.extend(flags(&patient));
     })
     .await;
     let target = plain.cluster.schedulers()[0].announced().cluster.clone();
