@@ -20,7 +20,7 @@ impl Default for Protocol {
     fn default() -> Self {
         Protocol {
             rules: Rules::default(),
-            crashes: 1,
+            crashes: 2,
             overlap: false,
         }
     }
