@@ -39,6 +39,7 @@ mod named_source;
 mod new_table;
 mod object_stores;
 mod panics;
+mod pausing;
 mod planner;
 mod recursion;
 mod restrict;

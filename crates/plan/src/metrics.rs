@@ -6,6 +6,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::MetricValue;
 
+use crate::pausing::beneath_pause;
 use crate::restrict::partitions;
 
 /// What a metric's value counts.
@@ -47,6 +48,7 @@ fn collect(
     all: &mut Vec<Vec<OperatorMetric>>,
 ) {
     // A branch without a partition for the task was replaced by a leaf.
+    let task = task.map(|task| beneath_pause(stage, task));
     let task = task.filter(|task| !(task.is::<EmptyExec>() && partitions(task) == 0));
     all.push(task.map(own_metrics).unwrap_or_default());
     let children = task.map(|task| task.children()).unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::error::classify;
 use crate::exchange_read::{ExchangeReadExec, Reads};
 use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::named_source::named_files;
+use crate::pausing::pausing;
 use crate::restrict::{Narrowed, restrict};
 use crate::scan_order::led_by_sorts;
 use crate::write_files::WriteFilesExec;
@@ -64,7 +65,8 @@ impl StagePlan {
     /// back are to be executed, at the same time.
     ///
     /// Filters that operators build while they run (from a join's build side, from the rows that
-    /// lead a top-k) are connected here: within a task both ends are in one process.
+    /// lead a top-k) are connected here: within a task both ends are in one process. Joins pause, so that a
+    /// task that is cancelled ends.
     ///
     /// # Errors
     /// If the stage cannot be divided in that way.
@@ -77,6 +79,7 @@ impl StagePlan {
             Narrowed::Plan(plan) => FilterPushdown::new_post_optimization()
                 .optimize(plan, config)
                 .and_then(named_files)
+                .and_then(pausing)
                 .map_err(|e| classify(&e)),
             Narrowed::Indivisible(operator) => Err(QueryError::new(
                 ErrorClass::Bug,

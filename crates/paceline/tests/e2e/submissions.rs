@@ -16,11 +16,9 @@ use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
 
 const SMALL: &str = "select count(*) as n from region";
 
-/// Hundreds of millions of rows, of which none is ever seen. A join gives its rows away without a pause
-/// until it needs more of its input, so with many more matches for each of them its tasks would not notice
-/// for long that they are cancelled.
-const ENDLESS: &str = "select count(*) as n, max(a.l_comment || b.l_comment) as c \
-     from lineitem a join lineitem b on a.l_suppkey = b.l_suppkey";
+/// Billions of rows, of which none is ever seen: for each row of one side there are tens of thousands.
+const ENDLESS: &str = "select count(*) as n, sum(a.l_orderkey + b.l_orderkey) as k \
+     from lineitem a join lineitem b on a.l_linenumber = b.l_linenumber";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_submitted_query_outlives_its_scheduler() {

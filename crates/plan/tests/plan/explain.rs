@@ -65,7 +65,7 @@ async fn explain_shows_the_stages() {
 async fn explain_analyze_counts_over_all_tasks() {
     let session = fixture().await;
     for (sql, counted) in [
-        (JOINED, vec!["SortPreservingMergeExec"]),
+        (JOINED, vec!["SortPreservingMergeExec", "HashJoinExec"]),
         (
             "SELECT id FROM many UNION ALL SELECT 1 UNION ALL SELECT k FROM few",
             vec!["UnionExec"],
