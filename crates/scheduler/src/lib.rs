@@ -27,6 +27,7 @@
 mod afresh;
 mod agreement;
 mod attach;
+mod beating;
 mod catalog;
 mod changing;
 mod conclusion;

@@ -9,21 +9,14 @@ use paceline_model::{Incarnation, SchedulerId};
 use paceline_proto::cluster;
 use paceline_store::{Beacon, Liveness, Members, Roster};
 use parking_lot::Mutex;
-use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use crate::beating::beat;
 use crate::gone::Gone;
-use crate::news::News;
 use crate::shared::Shared;
-use crate::watching::watch_peers;
 
 /// Beats after which a scheduler whose beacon stands still is held for gone.
 const MISSED_BEATS: u32 = 3;
-
-/// How often beacons are looked at in the time of one beat. A beat is seen up to one look after it was
-/// done, and its absence is counted from there; that is how much longer than `takeover_after` a frozen
-/// scheduler may go unnoticed.
-const LOOKS_PER_BEAT: u32 = 2;
 
 /// Beats after which a scheduler that did none takes into account that others may hold it for gone. They
 /// wait longer, and began to wait later.
@@ -71,6 +64,11 @@ impl Membership {
         }
     }
 
+    /// How far apart beats are.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Makes oneself known and looks around. `begun` is the time at which that began.
     pub(crate) async fn beat(&self, begun: Instant) -> Result<(), paceline_store::StoreError> {
         let shown = self.show().await?;
@@ -79,7 +77,7 @@ impl Membership {
     }
 
     /// Writes the own beacon and looks around. Returns the id that the beacon has.
-    async fn show(&self) -> Result<SchedulerId, paceline_store::StoreError> {
+    pub(crate) async fn show(&self) -> Result<SchedulerId, paceline_store::StoreError> {
         let own = {
             let mut seen = self.seen.lock();
             seen.own.beat += 1;
@@ -91,7 +89,7 @@ impl Membership {
     }
 
     /// Notes that a beat under that id, which began at that time, came to its end.
-    fn has_shown(&self, id: &SchedulerId, begun: Instant) {
+    pub(crate) fn has_shown(&self, id: &SchedulerId, begun: Instant) {
         let seen = &mut *self.seen.lock();
         if seen.own.scheduler == *id {
             seen.beaten = Some(begun);
@@ -322,87 +320,6 @@ impl Membership {
         let seen = self.seen.lock();
         all.extend(seen.liveness.gone().map(|beacon| one(beacon, false)));
         all
-    }
-}
-
-/// Beats for as long as it is polled.
-pub(crate) async fn keep_beating(shared: Arc<Shared>) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a beacon is what stands still if its scheduler does"
-    )]
-    let mut ticks = tokio::time::interval(shared.membership.interval / LOOKS_PER_BEAT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for look in (0..LOOKS_PER_BEAT).cycle() {
-        ticks.tick().await;
-        // Who leaves is not to be found any more.
-        let looked = if look > 0 || shared.is_draining() {
-            shared.membership.look().await
-        } else {
-            beat(&shared).await
-        };
-        if let Err(error) = looked {
-            tracing::warn!(%error, "the state store does not answer; a beat is missed");
-            shared.catalog.doubt();
-            shared.store_away(true);
-            continue;
-        }
-        shared.store_away(false);
-        shared.peers.keep_only(&shared.membership.addresses());
-        let silences = shared.membership.silences();
-        shared.driver.metrics.silences(&silences);
-        shared.driver.newsroom.tell(News::Beacons(silences));
-        if shared.membership.take_vanished() {
-            shared.driver.newsroom.tell(News::Vanished);
-        }
-        shared.tell_members();
-        watch_peers(&shared);
-        tell_the_unaware(&shared);
-        if look == 0 {
-            have_stale_beacons_removed(&shared);
-        }
-        if look == 0 && is_forsaken(&shared) {
-            shared.driver.newsroom.tell(News::Doubt);
-        }
-    }
-}
-
-/// A journal that is over is looked at again, and the beacon goes with what is left of it.
-fn have_stale_beacons_removed(shared: &Shared) {
-    for scheduler in shared.membership.stale() {
-        shared.driver.newsroom.tell(News::Seal(scheduler));
-    }
-}
-
-/// Whether queries wait here for executors while there are other schedulers. Those may hold this one for
-/// dead, and if it is cut off from them they cannot tell it so.
-fn is_forsaken(shared: &Shared) -> bool {
-    let driver = &shared.driver;
-    driver.busy() && driver.open_streams() == 0 && !shared.membership.peers().is_empty()
-}
-
-async fn beat(shared: &Shared) -> Result<(), paceline_store::StoreError> {
-    let (membership, begun) = (&shared.membership, Instant::now());
-    let missed = membership.may_be_missed(begun);
-    let shown = membership.show().await?;
-    // Whoever changed the catalog before it saw this beat did not tell of it, and whoever did after it
-    // will. Between the two nothing else tells of the pause, so the doubt comes first.
-    if missed {
-        shared.catalog.doubt();
-    }
-    membership.has_shown(&shown, begun);
-    Ok(())
-}
-
-/// Tells schedulers that were taken over and live. One that drives nothing would not find out, and
-/// nobody would tell it of the catalog.
-fn tell_the_unaware(shared: &Arc<Shared>) {
-    for beacon in shared.membership.unaware() {
-        let telling = Arc::clone(shared);
-        shared.spawn_until_stopped(async move {
-            let told = telling.peers.tell_one_of_seal(&beacon, &beacon.scheduler);
-            told.await;
-        });
     }
 }
 

@@ -14,13 +14,14 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::attach::ClusterPort;
+use crate::beating::keep_beating;
 use crate::conclusion::sweep_results;
 use crate::driver::Driver;
 use crate::error::StartError;
 use crate::garbage::sweep_garbage;
 use crate::identity::Identity;
 use crate::leaving::{close_journal, hand_over};
-use crate::members::{Membership, keep_beating};
+use crate::members::Membership;
 use crate::options::SchedulerOptions;
 use crate::service::Service;
 use crate::shared::{Shared, assemble};

@@ -78,10 +78,15 @@ impl Shared {
         self.store_away.store(away, Ordering::Release);
     }
 
+    /// Whether no executor is here while there are other schedulers: it may be cut off from all of them.
+    pub(crate) fn is_unreached(&self) -> bool {
+        self.driver.open_streams() == 0 && !self.membership.peers().is_empty()
+    }
+
     /// The catalog to plan the next statement with. Whoever changed it while this scheduler was held
     /// for gone did not wait until it knew.
     pub(crate) async fn catalog(&self) -> Result<Catalog, QueryError> {
-        if self.membership.may_be_missed(Instant::now()) {
+        if self.membership.may_be_missed(Instant::now()) || self.is_unreached() {
             self.catalog.doubt();
         }
         self.catalog.current().await
@@ -293,8 +298,35 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use paceline_plan::Change;
+
     use super::*;
     use crate::testing::shared;
+
+    #[tokio::test]
+    async fn who_is_reached_by_no_executor_plans_with_the_catalog_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (
+            shared(directory.path()).await,
+            shared(directory.path()).await,
+        );
+        for scheduler in [&one, &other] {
+            scheduler.membership.beat(Instant::now()).await.unwrap();
+        }
+        one.membership.look().await.unwrap();
+        let before = one.catalog().await.unwrap().version();
+        let change = Change::CreateSchema {
+            name: "s".to_string(),
+            if_not_exists: false,
+        };
+        let me = other.driver.me();
+        other.catalog.change(change, &me, None).await.unwrap();
+        assert!(!one.membership.may_be_missed(Instant::now()));
+        assert_eq!(one.catalog().await.unwrap().version(), before.next());
+        for scheduler in [one, other] {
+            scheduler.stop.cancel();
+        }
+    }
 
     async fn fails() {
         panic!("as the test has it");
