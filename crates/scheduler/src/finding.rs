@@ -21,7 +21,7 @@ use crate::peers::{Asked, unknown};
 use crate::shared::Shared;
 
 /// How long to wait for news before looking again: a peer may answer by then that did not before.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The same after so many looks without any news: then it is a matter of more than a takeover.
 const LOOK_LATER: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ const LOOKS_OF_A_TAKEOVER: u32 = 50;
 
 /// How often somebody who claimed a query may not know it yet. A claim is won a moment before its
 /// query is there.
-const GRACE_LOOKS: u32 = 10;
+pub(crate) const GRACE_LOOKS: u32 = 10;
 
 /// Where a query is.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use uuid::Builder;
 
 use crate::catalog::Catalogs;
-use crate::finding::{self, Found, leaving};
+use crate::finding::{self, Found, GRACE_LOOKS, LOOK_AGAIN, leaving};
 use crate::handover::{self, Attached};
 use crate::record::QueryRecord;
 use crate::requested::{Named, Requested};
@@ -32,13 +32,6 @@ use crate::written;
 /// Goes before every name that an id is made from. Part of the protocol: all schedulers must make the
 /// same id of a name.
 const NAMES: &[u8] = b"paceline.query.v1:";
-
-/// How often the one who was faster is asked for the query before it is held for ended: a claim is won
-/// a moment before its query is there.
-const GRACE_LOOKS: u32 = 10;
-
-/// Between two of these looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Between two looks at whose a query is while the store does not say.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);

@@ -11,7 +11,6 @@ use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::cluster::task_state::State as Reported;
 use prometheus::Registry;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::*;
 use crate::testing::{journal, journals, record};
@@ -127,20 +126,11 @@ async fn a_limit_that_no_clock_reaches_is_none() {
         ..Options::default()
     };
     let driver = driver_with(directory.path(), options, &Registry::new());
-    let stage = Stage {
-        id: StageId(0),
-        plan: Arc::from(&b""[..]),
-        partitions: 1,
-        divisible: true,
-        exchange: ExchangeKind::Forward,
-        inputs: vec![],
-        deterministic: true,
-        scan_bytes: 0,
-        text: Arc::from(""),
-    };
+    let planned = planned(1);
+    let (query, plan) = (planned.query, planned.plan.unwrap());
     driver.apply(Event::Submit {
-        query: QueryId(Uuid::now_v7()),
-        graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
+        query,
+        graph: plan.graph,
         epoch: Epoch(0),
         deadline: Some(driver.now_after(Duration::MAX)),
     });
