@@ -9,6 +9,7 @@ use paceline_model::SchedulerId;
 use paceline_proto::cluster;
 use paceline_store::Beacon;
 use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -110,7 +111,7 @@ async fn watch(only: Watch, peer: Beacon) {
     let mut silence = Silence::after_a_word(Instant::now());
     while !shared.membership.is_gone(&peer.scheduler) {
         let ended = stream(shared, peer, &mut silence).await;
-        if matches!(ended, Ended::Replaced) || refuses(&peer.addresses.cluster).await {
+        if matches!(ended, Ended::Replaced) || is_dead(&peer.addresses.cluster, &ended).await {
             tell(Evidence::Refused {
                 scheduler: scheduler(),
             });
@@ -192,18 +193,79 @@ fn patience(shared: &Shared, silence: Duration) -> Duration {
     }
 }
 
-async fn refuses(address: &str) -> bool {
-    let probe = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address));
-    matches!(
-        probe.await,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused
-    )
+/// Whether nobody listens there any more. The connections of a process that dies may end before its ports
+/// close: one that is made in between breaks off with them, and the next one is refused.
+async fn is_dead(address: &str, ended: &Ended) -> bool {
+    let there = match connect(address).await {
+        Ok(there) => there,
+        Err(error) => return is_refusal(&error),
+    };
+    let broken = matches!(ended, Ended::Broken) && breaks_off(there).await;
+    broken
+        && connect(address)
+            .await
+            .is_err_and(|error| is_refusal(&error))
+}
+
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address));
+    connecting.await.unwrap_or_else(|late| Err(late.into()))
+}
+
+fn is_refusal(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ConnectionRefused
+}
+
+/// Whether a connection breaks off within the time that one is left alone otherwise. A scheduler that lives
+/// says something first, as HTTP/2 has it.
+async fn breaks_off(mut there: TcpStream) -> bool {
+    let mut first = [0];
+    let first = tokio::time::timeout(RETRY_AFTER, there.read(&mut first));
+    matches!(first.await, Ok(Ok(0) | Err(_)))
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::testing::shared;
+
+    /// As the ports of a process that was killed may be seen: a connection is made before they close.
+    #[tokio::test]
+    async fn who_dies_while_it_is_looked_at_is_dead() {
+        let listens = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listens.local_addr().unwrap().to_string();
+        let closing = async {
+            let accepted = listens.accept().await.unwrap();
+            drop(listens);
+            drop(accepted);
+        };
+        let (dead, ()) = tokio::join!(is_dead(&address, &Ended::Broken), closing);
+        assert!(dead);
+        assert!(is_dead(&address, &Ended::Unanswered).await, "and stays so");
+    }
+
+    #[tokio::test]
+    async fn who_listens_lives_whatever_it_says() {
+        let listens = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listens.local_addr().unwrap().to_string();
+        let speaking = async {
+            let (mut accepted, _) = listens.accept().await.unwrap();
+            accepted.write_all(b"settings").await.unwrap();
+        };
+        let (dead, ()) = tokio::join!(is_dead(&address, &Ended::Broken), speaking);
+        assert!(!dead);
+        // It breaks off whatever is made, as a proxy does before something that is dead.
+        let breaking = async {
+            for _ in 0..2 {
+                drop(listens.accept().await.unwrap());
+            }
+        };
+        let (dead, ()) = tokio::join!(is_dead(&address, &Ended::Broken), breaking);
+        assert!(!dead, "somebody listens");
+    }
 
     #[test]
     fn while_nobody_listened_there_was_no_silence() {
