@@ -6,6 +6,7 @@ use std::time::Duration;
 use paceline_core::ownership::SuspicionOptions;
 use paceline_model::SchedulerId;
 use paceline_store::{Claims, Garbage, Journal, JournalOptions, Journals, Results};
+use tokio::sync::Semaphore;
 
 use crate::news::News;
 use crate::shared::Shared;
@@ -17,6 +18,8 @@ pub(crate) struct Journaling {
     pub(crate) claims: Claims,
     pub(crate) results: Results,
     pub(crate) garbage: Garbage,
+    /// Takeovers ask about as many single queries at a time.
+    pub(crate) asking: Arc<Semaphore>,
     pub(crate) options: JournalOptions,
     pub(crate) suspicion: SuspicionOptions,
     /// How long a query of a sealed journal is left to each scheduler that goes before this one.

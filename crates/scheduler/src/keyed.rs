@@ -3,14 +3,16 @@
 //!
 //! The query's id is made from the name, so every scheduler knows which query is meant. It is in the
 //! journal before anything else, then claimed: who loses the claim drops its copy and points to the
-//! winner.
+//! winner. If the journal is sealed between the two, whoever takes over makes the claim
+//! ([`Step::Submit`](paceline_core::ownership::Step::Submit)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_core::Now;
+use paceline_core::ownership::{Stance, claimed};
 use paceline_frontend::{Statement, Submitted};
-use paceline_model::{ErrorClass, QueryError, QueryId, SchedulerId};
+use paceline_model::{Epoch, ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_plan::count_schema;
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
@@ -248,10 +250,10 @@ impl Service {
             Ok(by) => by,
             Err(error) => return Ok(Accepted::InDoubt(doubtful(named, &error.to_string()))),
         };
-        if by == *me {
+        if claimed(me, &by) == Stance::Mine {
             return Ok(Accepted::Here);
         }
-        shared.driver.scribe.forget(query);
+        shared.driver.scribe.forget(me, query, Epoch(0));
         let there = self.driven_elsewhere(record, &by).await;
         there.map(Accepted::Elsewhere)
     }
@@ -273,8 +275,8 @@ impl Service {
                 break by;
             }
         };
-        if by != *me {
-            return shared.driver.scribe.forget(query);
+        if claimed(me, &by) != Stance::Mine {
+            return shared.driver.scribe.forget(me, query, Epoch(0));
         }
         // Whose it is by now is for who asks.
         let _ = self.start_durable(record, deadline, me).await;

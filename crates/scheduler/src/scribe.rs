@@ -13,8 +13,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use paceline_model::{QueryId, SchedulerId};
+use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
+use paceline_proto::state::record::Record as Kind;
 use paceline_store::{AppendError, Deferred, Journal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -47,8 +48,12 @@ enum Note {
     Settled { query: QueryId },
     /// Nobody needs the query any more.
     Over { query: QueryId, record: Box<Record> },
-    /// The query turned out to be somebody else's.
-    Forget { query: QueryId },
+    /// The query that is in the journal of that scheduler turned out to be somebody else's at that epoch.
+    Forget {
+        journal: SchedulerId,
+        query: QueryId,
+        epoch: Epoch,
+    },
     /// Everything that waits is to be written now.
     Flush { told: Told },
     /// What ended queries left is to go, if there is any.
@@ -74,8 +79,8 @@ pub(crate) struct Scribe {
 enum Written {
     /// Perhaps nothing: these may still be withdrawn.
     Perhaps(Vec<Deferred>),
-    /// Something.
-    Something,
+    /// Something, at that epoch at last.
+    Something(Epoch),
     /// Nothing, and nothing will be.
     Nothing,
 }
@@ -141,9 +146,15 @@ impl Scribe {
         self.tell(Note::Over { query, record });
     }
 
-    /// The query turned out to be somebody else's.
-    pub(crate) fn forget(&self, query: QueryId) {
-        self.tell(Note::Forget { query });
+    /// The query in the journal of `me` turned out to be somebody else's at that epoch. What was recorded
+    /// of it at a later one stays.
+    pub(crate) fn forget(&self, me: &SchedulerId, query: QueryId, epoch: Epoch) {
+        let journal = me.clone();
+        self.tell(Note::Forget {
+            journal,
+            query,
+            epoch,
+        });
     }
 
     /// Writes everything that waits.
@@ -206,7 +217,8 @@ impl Desk {
                 told,
                 ..
             } => {
-                self.queries.insert(query, Written::Something);
+                let epoch = epoch_of(&record);
+                self.queries.insert(query, Written::Something(epoch));
                 self.begin_writing();
                 let deferred = self.journal.defer(*record, Duration::ZERO).await;
                 tokio::spawn(async move {
@@ -223,16 +235,27 @@ impl Desk {
                 let written = match self.queries.remove(&query) {
                     None | Some(Written::Nothing) => false,
                     Some(Written::Perhaps(all)) => !Deferred::withdraw(all).await,
-                    Some(Written::Something) => true,
+                    Some(Written::Something(_)) => true,
                 };
                 if written {
                     self.append(*record, END_LINGER).await;
                 }
             }
-            Note::Forget { query } => {
-                self.queries.remove(&query);
+            Note::Forget {
+                journal,
+                query,
+                epoch,
+            } => {
+                if journal != *self.journal.scheduler() {
+                    return;
+                }
+                let later =
+                    matches!(self.queries.get(&query), Some(Written::Something(at)) if *at > epoch);
+                if !later {
+                    self.queries.remove(&query);
+                }
                 // A journal that is over has no snapshots to leave it out of.
-                let _ = self.journal.forget(query).await;
+                let _ = self.journal.forget(query, epoch).await;
             }
             Note::Flush { told } => {
                 self.compact(Some(told));
@@ -256,7 +279,8 @@ impl Desk {
         match self.queries.get(&query) {
             Some(Written::Nothing) => return,
             Some(Written::Perhaps(_)) if linger.is_zero() => {
-                self.queries.insert(query, Written::Something);
+                self.queries
+                    .insert(query, Written::Something(epoch_of(&record)));
             }
             Some(_) => {}
             None => {
@@ -280,7 +304,7 @@ impl Desk {
         let withdrawn = Deferred::withdraw(std::mem::take(all)).await;
         let written = match withdrawn {
             true => Written::Nothing,
-            false => Written::Something,
+            false => Written::Something(Epoch(0)),
         };
         self.queries.insert(query, written);
     }
@@ -319,6 +343,14 @@ impl Desk {
                 let _ = told.send(compacted.map(drop));
             }
         })
+    }
+}
+
+/// At which epoch a record has it that the journal holds its query.
+fn epoch_of(record: &Record) -> Epoch {
+    match &record.record {
+        Some(Kind::Adopted(adopted)) => Epoch(adopted.epoch),
+        _ => Epoch(0),
     }
 }
 

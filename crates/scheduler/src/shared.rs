@@ -19,6 +19,7 @@ use paceline_store::{
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -35,6 +36,7 @@ use crate::options::SchedulerOptions;
 use crate::peers::Peers;
 use crate::scribe::Scribe;
 use crate::shelf::Keep;
+use crate::steps::AT_ONCE;
 use crate::takeover::Takeover;
 use crate::turns::Turns;
 use crate::watching::Watched;
@@ -204,6 +206,7 @@ pub(crate) async fn assemble(
     let journaling = Journaling {
         // Its listings may be long.
         garbage: Garbage::new(roomy, journals.clone(), results.clone()),
+        asking: Arc::new(Semaphore::new(AT_ONCE)),
         journals,
         claims: Claims::new(store.clone(), journal_metrics),
         results,

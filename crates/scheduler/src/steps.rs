@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use paceline_core::ownership::Step;
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
@@ -16,6 +17,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often the pause before another try is doubled at most: the store may be back at any moment, and
 /// what is damaged or of a later version stays so until somebody does something about it.
 const DOUBLED: [u32; 2] = [3, 8];
+
+/// How many requests about single queries a takeover has under way at a time. A journal may hold thousands
+/// of them.
+pub(crate) const AT_ONCE: usize = 64;
 
 /// How a step ended.
 #[derive(Debug)]
@@ -64,7 +69,19 @@ pub(crate) async fn take(
     record: Option<Record>,
 ) -> Stepped {
     let claims = &journaling.claims;
+    // Records share their appends; of everything else there may be a request for each query.
+    let _one_of_few = match step {
+        Step::ReadClaim { .. } | Step::Submit { .. } | Step::Claim { .. } => {
+            journaling.asking.acquire().await.ok()
+        }
+        Step::Adopt { .. } | Step::Drain { .. } => None,
+    };
     let ended = match step {
+        Step::Submit { query, holder } => {
+            let by = claims.submit(*query, holder).await;
+            by.map(|by| Stepped::Claimed(Some(by)))
+                .map_err(|e| e.to_string())
+        }
         Step::ReadClaim { query, epoch } => {
             let by = claims.adopter(*query, *epoch).await;
             by.map(Stepped::Claimed).map_err(|e| e.to_string())
@@ -97,36 +114,26 @@ pub(crate) async fn take(
     }
 }
 
-/// Seals a journal. What it holds of submitted statements that others had accepted before is left out:
-/// see [`crate::keyed`].
+/// Seals a journal. What it holds that has its outcome is left out: its owner died between the outcome and
+/// the record of it.
 pub(crate) async fn seal(
     journaling: &Journaling,
     journal: &SchedulerId,
     by: &SchedulerId,
 ) -> Result<Replayed, JournalError> {
     let mut sealed = journaling.journals.seal(journal, by).await?;
-    let submitted = sealed.book.queries().filter(|(_, held)| {
-        let statement = held.known.statement.as_ref();
-        held.epoch == Epoch(0) && statement.is_some_and(|statement| statement.submitted)
-    });
-    let submitted: Vec<QueryId> = submitted.map(|(query, _)| query).collect();
-    for query in submitted {
-        // The claim that its scheduler may not have come to make.
-        let accepted_by = journaling.claims.submit(query, journal).await?;
-        if accepted_by != *journal {
-            sealed.book.drop_query(query);
-        }
-    }
     let kept = sealed.book.queries().filter(|(_, held)| {
         let statement = held.known.statement.as_ref();
         statement.is_some_and(|statement| statement.kept || statement.write.is_some())
     });
-    let kept: Vec<QueryId> = kept.map(|(query, _)| query).collect();
-    for query in kept {
-        // Its owner died between the outcome and the record of it.
-        if journaling.claims.outcome(query).await?.is_some() {
-            sealed.book.drop_query(query);
-        }
+    let kept: Vec<(QueryId, Epoch)> = kept.map(|(query, held)| (query, held.epoch)).collect();
+    let looks = stream::iter(kept).map(|(query, epoch)| async move {
+        let outcome = journaling.claims.outcome(query).await?;
+        Ok::<_, JournalError>(outcome.map(|_| (query, epoch)))
+    });
+    let ended: Vec<_> = looks.buffer_unordered(AT_ONCE).try_collect().await?;
+    for (query, epoch) in ended.into_iter().flatten() {
+        sealed.book.drop_query(query, epoch);
     }
     Ok(sealed)
 }

@@ -16,7 +16,25 @@ use protocol::Protocol;
 
 #[test]
 fn no_order_of_events_breaks_the_protocol() {
-    let checker = Protocol::default()
+    is_kept(Protocol::default());
+}
+
+/// A client sends a query to two schedulers, which both accept it.
+#[test]
+fn no_order_of_events_has_a_submission_run_twice_or_not_at_all() {
+    is_kept(SUBMITTED);
+}
+
+/// The world in which the query is submitted, as large as it has to be for the protocol to go wrong.
+const SUBMITTED: Protocol = Protocol {
+    rules: Rules::ALL,
+    crashes: 0,
+    overlap: false,
+    submitted: true,
+};
+
+fn is_kept(protocol: Protocol) {
+    let checker = protocol
         .checker()
         .threads(2)
         // A protocol that is broken on purpose need not be broken in every way: see checks/sabotage.
@@ -36,10 +54,14 @@ fn no_order_of_events_breaks_the_protocol() {
 
 /// Without the rule, some order of events must break the promise.
 fn is_needed(rule: Rule, promise: Invariant) {
+    is_needed_in(rule, promise, Protocol::default());
+}
+
+fn is_needed_in(rule: Rule, promise: Invariant, world: Protocol) {
     let model = Protocol {
         rules: Rules::without(rule),
         overlap: rule == Rule::SnapshotKeepsUnclaimed,
-        ..Protocol::default()
+        ..world
     };
     let stop = stateright::HasDiscoveries::AnyFailures;
     let checker = model
@@ -71,4 +93,14 @@ fn an_unclaimed_adoption_that_is_passed_over_loses_the_query() {
 #[test]
 fn a_snapshot_without_an_unclaimed_adoption_loses_the_query() {
     is_needed(Rule::SnapshotKeepsUnclaimed, Invariant::NothingLost);
+}
+
+#[test]
+fn a_submission_that_is_driven_before_its_claim_makes_two_owners() {
+    is_needed_in(Rule::ClaimSubmission, Invariant::OneOwner, SUBMITTED);
+}
+
+#[test]
+fn a_submission_that_is_adopted_without_its_claim_makes_two_owners() {
+    is_needed_in(Rule::CompleteSubmission, Invariant::OneOwner, SUBMITTED);
 }

@@ -1,10 +1,12 @@
 //! Every step that anyone may take, found by the code under test.
 
-use paceline_core::ownership::{Entry, Rules, Sight, Stance, Standing, Step, Verdict};
+use paceline_core::ownership::{Entry, Hold, Rules, Sight, Stance, Standing, Step, Verdict};
 use paceline_model::{Epoch, Invariant};
 use stateright::{Model, Property};
 
-use crate::world::{EPOCHS, Journal, Name, Put, SCHEDULERS, Segment, Who, World, name, query, who};
+use crate::world::{
+    EPOCHS, Held, Journal, Name, Put, SCHEDULERS, Segment, Who, World, name, query, who,
+};
 
 /// The protocol under some rules.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +16,9 @@ pub(crate) struct Protocol {
     pub(crate) crashes: u8,
     /// Whether a scheduler may append to its journal while another of its creates is under way.
     pub(crate) overlap: bool,
+    /// Whether a client sends the query to schedulers 1 and 2, under a name of its own; else it is
+    /// scheduler 0 that accepts it.
+    pub(crate) submitted: bool,
 }
 
 impl Default for Protocol {
@@ -22,6 +27,7 @@ impl Default for Protocol {
             rules: Rules::default(),
             crashes: 2,
             overlap: false,
+            submitted: false,
         }
     }
 }
@@ -86,11 +92,15 @@ impl Protocol {
             let what = Name::Segment(me, segments.len(), segment);
             out.push(Put { by: me, what });
         };
-        if me == 0 && segments.is_empty() {
-            append(Segment::Owned(0));
+        // Nobody accepts it again that drives it or drove it.
+        if segments.is_empty() && self.submitted == (me > 0) {
+            append(Segment::Owned(match self.submitted {
+                true => Held::Submitted,
+                false => Held::Accepted,
+            }));
         }
-        let held = standings[me].epoch(query());
-        if held.is_some_and(|epoch| sight.stance(query(), epoch) == Stance::Mine) {
+        let held = standings[me].hold(query());
+        if held.is_some_and(|hold| sight.stance(query(), hold) == Stance::Mine) {
             append(Segment::Ended);
         }
         let is_snapshot = |s: &Option<Segment>| matches!(s, Some(Segment::Snapshot(_)));
@@ -103,7 +113,7 @@ impl Protocol {
         let standings = standings(world);
         let owns = |me: &Who| {
             let journal = &world.journals[*me];
-            let held = standings[*me].epoch(query());
+            let held = standings[*me].hold(query());
             let sight = self.sight(*me, world, &standings);
             let mine = held.is_some_and(|e| sight.stance(query(), e) == Stance::Mine);
             mine && !journal.drained && standings[*me].sealed_by().is_none()
@@ -114,14 +124,14 @@ impl Protocol {
     fn is_backed(&self, world: &World) -> bool {
         let standings = standings(world);
         (0..SCHEDULERS).any(|holder| {
-            let Some(epoch) = standings[holder].epoch(query()) else {
+            let Some(hold) = standings[holder].hold(query()) else {
                 return false;
             };
             let sight = Sight {
                 rules: Rules::ALL,
                 ..self.sight(holder, world, &standings)
             };
-            let verdict = sight.verdict(name(holder), query(), epoch);
+            let verdict = sight.verdict(name(holder), query(), hold);
             !world.journals[holder].drained && verdict != Verdict::Settled
         })
     }
@@ -141,24 +151,21 @@ impl Protocol {
 }
 
 fn to_put(me: Who, world: &World, step: &Step) -> Option<Put> {
-    let what = match step {
+    let (epoch, what) = match step {
         Step::Adopt { query, epoch, .. } => {
             let owned = Entry::Owned {
                 query: *query,
-                epoch: *epoch,
+                hold: Hold::at(*epoch),
             };
             let next = world.journals[me].segments.len();
-            Name::Segment(me, next, Segment::of(&owned))
+            (*epoch, Name::Segment(me, next, Segment::of(&owned)))
         }
-        Step::Claim { epoch, .. } => Name::Claim(epoch.0 as u8),
-        Step::Drain { journal } => Name::Drained(who(journal)),
+        Step::Claim { epoch, .. } => (*epoch, Name::Claim(epoch.0 as u8, me)),
+        Step::Submit { holder, .. } => (Epoch(0), Name::Claim(0, who(holder))),
+        Step::Drain { journal } => (Epoch(0), Name::Drained(who(journal))),
         Step::ReadClaim { .. } => panic!("every claim is known"),
     };
-    let bounded = |epoch: &Epoch| epoch.0 <= EPOCHS as u64;
-    match step {
-        Step::Adopt { epoch, .. } | Step::Claim { epoch, .. } if !bounded(epoch) => None,
-        _ => Some(Put { by: me, what }),
-    }
+    (epoch.0 <= EPOCHS as u64).then_some(Put { by: me, what })
 }
 
 impl Model for Protocol {
@@ -226,12 +233,14 @@ impl Model for Protocol {
             Property::always(Invariant::OneOwner.as_str(), |it: &Self, world: &World| {
                 it.owners(world) <= 1
             }),
-            Property::always(Invariant::OneOutcome.as_str(), |it: &Self, world: &World| {
-                !world.ended || it.owners(world) == 0
-            }),
-            Property::always(Invariant::NothingLost.as_str(), |it: &Self, world: &World| {
-                !world.accepted || world.ended || it.is_backed(world)
-            }),
+            Property::always(
+                Invariant::OneOutcome.as_str(),
+                |it: &Self, world: &World| !world.ended || it.owners(world) == 0,
+            ),
+            Property::always(
+                Invariant::NothingLost.as_str(),
+                |it: &Self, world: &World| !world.accepted || world.ended || it.is_backed(world),
+            ),
             Property::always(
                 "somebody drives it in the end",
                 |it: &Self, world: &World| {
@@ -240,7 +249,7 @@ impl Model for Protocol {
                 },
             ),
             Property::sometimes("the third owner ends it", |_: &Self, world: &World| {
-                world.ended && world.claims[1].is_some()
+                world.ended && world.claims[2].is_some()
             }),
             Property::sometimes(
                 "a seal takes a removed segment's place",
@@ -255,11 +264,10 @@ impl Model for Protocol {
             ),
             Property::sometimes("two adopt at the same epoch", |_: &Self, world: &World| {
                 let adopted = |who: Who| {
-                    world.journals[who]
-                        .segments
-                        .contains(&Some(Segment::Owned(1)))
+                    let segments = &world.journals[who].segments;
+                    segments.contains(&Some(Segment::Owned(Held::Adopted(1))))
                 };
-                adopted(1) && adopted(2)
+                adopted(1) && (adopted(2) || adopted(0))
             }),
         ]
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use paceline_core::ownership::{Chain, Claims, Entry, Known, SegmentKind, Standing, Take};
+use paceline_core::ownership::{Chain, Claims, Entry, Hold, Known, SegmentKind, Standing, Take};
 use paceline_model::{Epoch, QueryId, SchedulerId};
 
 pub(crate) const SCHEDULERS: usize = 3;
@@ -29,23 +29,49 @@ pub(crate) fn query() -> QueryId {
     QueryId::from_slice(&[7; 16]).unwrap()
 }
 
+/// How a journal holds the query, in two bytes: there are millions of worlds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Held {
+    Accepted,
+    Submitted,
+    Adopted(u8),
+}
+
+impl Held {
+    fn of(hold: Hold) -> Self {
+        match hold {
+            Hold::Accepted => Held::Accepted,
+            Hold::Submitted => Held::Submitted,
+            Hold::Adopted(epoch) => Held::Adopted(epoch.0 as u8),
+        }
+    }
+
+    fn hold(self) -> Hold {
+        match self {
+            Held::Accepted => Hold::Accepted,
+            Held::Submitted => Hold::Submitted,
+            Held::Adopted(epoch) => Hold::Adopted(Epoch(epoch.into())),
+        }
+    }
+}
+
 /// A segment; each holds one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Segment {
-    Owned(u8),
+    Owned(Held),
     Ended,
     Seal(Who),
-    Snapshot(Option<u8>),
+    Snapshot(Option<Held>),
 }
 
 impl Segment {
     pub(crate) fn of(entry: &Entry) -> Self {
         match entry {
-            Entry::Owned { epoch, .. } => Segment::Owned(epoch.0 as u8),
+            Entry::Owned { hold, .. } => Segment::Owned(Held::of(*hold)),
             Entry::Ended { .. } => Segment::Ended,
             Entry::Seal { by } => Segment::Seal(who(by)),
             Entry::Snapshot { owned } => {
-                Segment::Snapshot(owned.values().next().map(|e| e.0 as u8))
+                Segment::Snapshot(owned.values().next().copied().map(Held::of))
             }
         }
     }
@@ -53,9 +79,9 @@ impl Segment {
     fn entry(self) -> Entry {
         let query = query();
         match self {
-            Segment::Owned(epoch) => Entry::Owned {
+            Segment::Owned(held) => Entry::Owned {
                 query,
-                epoch: Epoch(epoch.into()),
+                hold: held.hold(),
             },
             Segment::Ended => Entry::Ended { query },
             Segment::Seal(by) => Entry::Seal {
@@ -63,7 +89,7 @@ impl Segment {
             },
             Segment::Snapshot(held) => Entry::Snapshot {
                 owned: held
-                    .map(|epoch| (query, Epoch(epoch.into())))
+                    .map(|held| (query, held.hold()))
                     .into_iter()
                     .collect::<BTreeMap<_, _>>(),
             },
@@ -82,7 +108,8 @@ pub(crate) struct Put {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Name {
     Segment(Who, usize, Segment),
-    Claim(u8),
+    /// The claim of an epoch, for somebody.
+    Claim(u8, Who),
     Drained(Who),
 }
 
@@ -139,8 +166,8 @@ impl Journal {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) journals: [Journal; SCHEDULERS],
-    /// Who holds the claim of each epoch, from 1 on.
-    pub(crate) claims: [Option<Who>; EPOCHS],
+    /// Who holds the claim of each epoch; only a submitted query has one of epoch 0.
+    pub(crate) claims: [Option<Who>; EPOCHS + 1],
     pub(crate) flight: BTreeSet<Put>,
     pub(crate) alive: [bool; SCHEDULERS],
     pub(crate) crashes: u8,
@@ -152,7 +179,7 @@ pub(crate) struct World {
 
 impl Claims for World {
     fn claim(&self, _: QueryId, epoch: Epoch) -> Known<'_> {
-        let slot = self.claims.get(epoch.0 as usize - 1).copied().flatten();
+        let slot = self.claims.get(epoch.0 as usize).copied().flatten();
         slot.map_or(Known::Free, |by| Known::By(name(by)))
     }
 }
@@ -161,7 +188,7 @@ impl World {
     pub(crate) fn new(crashes: u8) -> Self {
         World {
             journals: Default::default(),
-            claims: [None; EPOCHS],
+            claims: [None; EPOCHS + 1],
             flight: BTreeSet::new(),
             alive: [true; SCHEDULERS],
             crashes,
@@ -198,7 +225,7 @@ impl World {
             Name::Segment(journal, seq, record) => {
                 Name::Segment(other(journal), seq, segment(record))
             }
-            Name::Claim(epoch) => Name::Claim(epoch),
+            Name::Claim(epoch, whose) => Name::Claim(epoch, other(whose)),
             Name::Drained(journal) => Name::Drained(other(journal)),
         };
         let mut world = self.clone();
@@ -221,9 +248,9 @@ impl World {
         self.flight.remove(&put);
         match put.what {
             Name::Segment(journal, seq, segment) => self.land_segment(journal, seq, segment),
-            Name::Claim(epoch) => {
-                let slot = &mut self.claims[usize::from(epoch) - 1];
-                *slot = slot.or(Some(put.by));
+            Name::Claim(epoch, whose) => {
+                let slot = &mut self.claims[usize::from(epoch)];
+                *slot = slot.or(Some(whose));
             }
             Name::Drained(journal) => self.drain(journal),
         }
@@ -238,7 +265,8 @@ impl World {
                 segments.fill(None);
             }
             segments.push(Some(segment));
-            self.accepted |= segment == Segment::Owned(0);
+            let begins = [Held::Accepted, Held::Submitted].map(Segment::Owned);
+            self.accepted |= begins.contains(&segment);
             self.ended |= segment == Segment::Ended;
         } else if segments[seq].is_none() {
             segments[seq] = Some(segment);

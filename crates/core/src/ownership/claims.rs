@@ -1,4 +1,4 @@
-//! What is known of adoption claims.
+//! What is known of claims.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ pub enum Known<'a> {
 
 /// Whatever knows claims.
 pub trait Claims {
-    /// What is known of the claim to a query at an epoch; epoch 0 has none and is never asked for.
+    /// What is known of the claim to a query at an epoch. Epoch 0 has one for submitted queries, and is
+    /// asked for of no others.
     fn claim(&self, query: QueryId, epoch: Epoch) -> Known<'_>;
 }
 
@@ -38,7 +39,14 @@ impl ClaimBook {
 
     /// Forgets a query that matters to no journal any more.
     pub fn forget(&mut self, query: QueryId) {
-        self.read.retain(|(of, _), _| *of != query);
+        let epochs: Vec<_> = self
+            .read
+            .range((query, Epoch(0))..=(query, Epoch(u64::MAX)))
+            .map(|(claim, _)| *claim)
+            .collect();
+        for claim in epochs {
+            self.read.remove(&claim);
+        }
     }
 
     #[cfg(test)]

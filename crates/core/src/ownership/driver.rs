@@ -1,8 +1,9 @@
 //! Drives adoption on one scheduler: what it learns in, the steps to take out, each once.
 //!
 //! The machine keeps what it knows and asks [`Sight`] after every event; it adds only who goes first
-//! and what is under way already. Nothing of it needs to survive: a new process learns it all again
-//! from the journals and claims.
+//! and what is under way already. Of the queries it looks at those that the event is about: a takeover
+//! may be of thousands, each with several events. Nothing of it needs to survive: a new process learns it
+//! all again from the journals and claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use paceline_model::{Epoch, QueryId, SchedulerId};
 use super::claims::{ClaimBook, Claims, Known};
 use super::rendezvous::rank;
 use super::rules::{Rule, Rules};
-use super::standing::{Entry, Standing};
-use super::steps::{Sight, Stance, Step};
+use super::standing::{Entry, Hold, Standing};
+use super::steps::{Need, Sight, Stance, Step};
 use crate::Now;
 
 /// What a scheduler learns.
@@ -40,7 +41,7 @@ pub enum OwnershipEvent {
     Claim {
         /// The query.
         query: QueryId,
-        /// The epoch.
+        /// The epoch; 0 for the claim of a submitted query.
         epoch: Epoch,
         /// Whom it names.
         by: Option<SchedulerId>,
@@ -99,6 +100,18 @@ pub enum OwnershipAction {
 struct Sealed {
     standing: Standing,
     since: Now,
+    /// The queries that are not known to be settled. One that is stays so.
+    unsettled: BTreeSet<QueryId>,
+}
+
+/// What an event may have changed.
+enum Touched {
+    /// Who goes first, or all that is known of a journal.
+    Everything,
+    /// One query.
+    Query(QueryId),
+    /// Nothing but what was under way.
+    Nothing,
 }
 
 /// Adoption, as one scheduler sees it.
@@ -130,8 +143,9 @@ impl Ownership {
     /// Takes note of an event and says what is to be done.
     pub fn handle(&mut self, event: OwnershipEvent, now: Now) -> Vec<OwnershipAction> {
         let mut actions = Vec::new();
+        let touched = touched_by(&event);
         self.note(event, now, &mut actions);
-        self.advance(now, &mut actions);
+        self.advance(&touched, now, &mut actions);
         actions
     }
 
@@ -159,9 +173,11 @@ impl Ownership {
             OwnershipEvent::Members { live } => self.live = live,
             OwnershipEvent::Recorded { entry } => {
                 self.own.apply(&entry);
-                if let Entry::Owned { query, epoch } = entry {
-                    let done = |step: &Step| matches!(step, Step::Adopt { query: q, epoch: e, .. } if *q == query && *e == epoch);
-                    self.under_way.retain(|step| !done(step));
+                if let Entry::Owned { query, hold } = entry {
+                    let epoch = hold.epoch();
+                    for from in self.sealed.keys().cloned() {
+                        self.under_way.remove(&Step::Adopt { from, query, epoch });
+                    }
                     if epoch > Epoch(0) && !self.sight().rules.hold(Rule::ClaimAfterAdoption) {
                         actions.push(OwnershipAction::Own { query, epoch });
                     }
@@ -171,6 +187,7 @@ impl Ownership {
             }
             OwnershipEvent::Sealed { journal, standing } => {
                 let sealed = Sealed {
+                    unsettled: standing.queries().map(|(query, _)| query).collect(),
                     standing,
                     since: now,
                 };
@@ -196,6 +213,11 @@ impl Ownership {
     ) {
         self.under_way.remove(&Step::ReadClaim { query, epoch });
         self.under_way.remove(&Step::Claim { query, epoch });
+        if epoch == Epoch(0) {
+            for holder in self.sealed.keys().cloned() {
+                self.under_way.remove(&Step::Submit { query, holder });
+            }
+        }
         if !self.is_held(query) {
             return;
         }
@@ -205,15 +227,16 @@ impl Ownership {
             let by = [first.clone(), now.clone()];
             actions.push(OwnershipAction::Conflict { query, epoch, by });
         }
-        let before = self.sight().stance(query, epoch);
+        let hold = Hold::at(epoch);
+        let before = self.sight().stance(query, hold);
         self.claims.note(query, epoch, by.clone());
-        if self.own.epoch(query) != Some(epoch) || before != Stance::Unclaimed {
+        if self.own.hold(query) != Some(hold) || before != Stance::Unclaimed {
             return;
         }
-        match (self.sight().stance(query, epoch), by) {
+        match (self.sight().stance(query, hold), by) {
             (Stance::Mine, _) => actions.push(OwnershipAction::Own { query, epoch }),
             (Stance::Lost, Some(to)) => {
-                self.own.drop_query(query);
+                self.own.drop_query(query, epoch);
                 self.forget_unless_held(query);
                 actions.push(OwnershipAction::Lost { query, epoch, to });
             }
@@ -246,21 +269,32 @@ impl Ownership {
         }
     }
 
-    fn advance(&mut self, now: Now, actions: &mut Vec<OwnershipAction>) {
+    fn advance(&mut self, touched: &Touched, now: Now, actions: &mut Vec<OwnershipAction>) {
         if self.own.sealed_by().is_some() {
             return;
         }
-        let sight = self.sight();
-        let mut steps = sight.claims_to_make();
+        let mut steps = match touched {
+            Touched::Everything => self.sight().claims_to_make(),
+            Touched::Query(query) => {
+                let hold = self.own.hold(*query);
+                let claim = hold.and_then(|hold| self.sight().claim_to_make(*query, hold));
+                claim.into_iter().collect()
+            }
+            Touched::Nothing => Vec::new(),
+        };
         let mut wake: Option<Now> = None;
-        for (holder, sealed) in &self.sealed {
-            for step in sight.about_sealed(holder, &sealed.standing) {
-                let due = self.due(&step, sealed.since);
+        for (holder, since, needed) in self.needs(touched) {
+            for step in needed {
+                let due = self.due(&step, since);
                 if due <= now {
                     steps.push(step);
                 } else {
                     wake = Some(wake.map_or(due, |wake| wake.min(due)));
                 }
+            }
+            let open = self.sealed.get(&holder);
+            if open.is_some_and(|sealed| sealed.unsettled.is_empty()) {
+                steps.push(Step::Drain { journal: holder });
             }
         }
         for step in steps {
@@ -273,6 +307,39 @@ impl Ownership {
         }
     }
 
+    /// For each sealed journal, the steps that what was touched of it needs. What turns out to be settled
+    /// is noted.
+    fn needs(&mut self, touched: &Touched) -> Vec<(SchedulerId, Now, Vec<Step>)> {
+        let mut all = Vec::new();
+        let mut settled = Vec::new();
+        for (holder, sealed) in &self.sealed {
+            if sealed.standing.sealed_by().is_none() {
+                continue;
+            }
+            let about: Vec<QueryId> = match touched {
+                Touched::Everything => sealed.unsettled.iter().copied().collect(),
+                Touched::Query(query) => sealed.unsettled.get(query).copied().into_iter().collect(),
+                Touched::Nothing => Vec::new(),
+            };
+            let mut needed = Vec::new();
+            for query in about {
+                let hold = sealed.standing.hold(query);
+                match hold.map(|hold| self.sight().need(holder, query, hold)) {
+                    None | Some(Need::Nothing) => settled.push((holder.clone(), query)),
+                    Some(Need::This(step)) => needed.push(step),
+                    Some(Need::Patience) => {}
+                }
+            }
+            all.push((holder.clone(), sealed.since, needed));
+        }
+        for (holder, query) in settled {
+            if let Some(sealed) = self.sealed.get_mut(&holder) {
+                sealed.unsettled.remove(&query);
+            }
+        }
+        all
+    }
+
     /// When it is one's turn: only adoptions have an order.
     fn due(&self, step: &Step, since: Now) -> Now {
         let Step::Adopt { query, .. } = step else {
@@ -281,6 +348,27 @@ impl Ownership {
         let before = rank(*query, &self.me, &self.live);
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         since.after(self.patience.saturating_mul(before))
+    }
+}
+
+fn touched_by(event: &OwnershipEvent) -> Touched {
+    match event {
+        OwnershipEvent::Members { .. } | OwnershipEvent::Sealed { .. } | OwnershipEvent::Tick => {
+            Touched::Everything
+        }
+        OwnershipEvent::Claim { query, .. } => Touched::Query(*query),
+        OwnershipEvent::Recorded { entry } => match entry {
+            Entry::Owned { query, .. } | Entry::Ended { query } => Touched::Query(*query),
+            Entry::Seal { .. } | Entry::Snapshot { .. } => Touched::Everything,
+        },
+        OwnershipEvent::Failed { step } => match step {
+            Step::ReadClaim { query, .. }
+            | Step::Submit { query, .. }
+            | Step::Adopt { query, .. }
+            | Step::Claim { query, .. } => Touched::Query(*query),
+            Step::Drain { .. } => Touched::Nothing,
+        },
+        OwnershipEvent::Drained { .. } => Touched::Nothing,
     }
 }
 
@@ -311,7 +399,7 @@ mod tests {
     fn owned(n: u128, epoch: u64) -> Entry {
         Entry::Owned {
             query: query(n),
-            epoch: Epoch(epoch),
+            hold: Hold::at(Epoch(epoch)),
         }
     }
 
@@ -389,6 +477,77 @@ mod tests {
         let mut me = Ownership::new(scheduler("me"), PATIENCE);
         me.handle(sealed("d", &[(1, 4)]), T0);
         assert_eq!(me.handle(claim(1, 4, None), T0), [adopt("d", 1, 4)]);
+    }
+
+    #[test]
+    fn a_submission_is_claimed_for_its_scheduler_and_then_adopted_unless_it_was_a_copy() {
+        for (winner, is_copy) in [("d", false), ("b", true)] {
+            let mut me = Ownership::new(scheduler("me"), PATIENCE);
+            let mut standing = Standing::default();
+            standing.apply(&Entry::Owned {
+                query: query(1),
+                hold: Hold::Submitted,
+            });
+            standing.apply(&Entry::Seal {
+                by: scheduler("me"),
+            });
+            let journal = scheduler("d");
+            let sealed = OwnershipEvent::Sealed { journal, standing };
+            let step = Step::Submit {
+                query: query(1),
+                holder: scheduler("d"),
+            };
+            assert_eq!(me.handle(sealed, T0), [Take(step.clone())]);
+            let failed = OwnershipEvent::Failed { step: step.clone() };
+            assert_eq!(me.handle(failed, T0), [Take(step)], "again");
+            let next = match is_copy {
+                true => Step::Drain {
+                    journal: scheduler("d"),
+                },
+                false => Step::ReadClaim {
+                    query: query(1),
+                    epoch: Epoch(1),
+                },
+            };
+            assert_eq!(me.handle(claim(1, 0, Some(winner)), T0), [Take(next)]);
+        }
+    }
+
+    #[test]
+    fn a_takeover_of_thousands_is_driven_to_its_end() {
+        const QUERIES: u128 = 20_000;
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        let held: Vec<_> = (0..QUERIES).map(|n| (n, 0)).collect();
+        let mut actions = me.handle(sealed("d", &held), T0);
+        let (mut owned, mut drained) = (0, 0);
+        while let Some(action) = actions.pop() {
+            let event = match action {
+                Take(Step::ReadClaim { query, epoch }) => {
+                    let by = None;
+                    OwnershipEvent::Claim { query, epoch, by }
+                }
+                Take(Step::Adopt { query, epoch, .. }) => {
+                    let hold = Hold::at(epoch);
+                    let entry = Entry::Owned { query, hold };
+                    OwnershipEvent::Recorded { entry }
+                }
+                Take(Step::Claim { query, epoch }) => {
+                    let by = Some(scheduler("me"));
+                    OwnershipEvent::Claim { query, epoch, by }
+                }
+                Take(Step::Drain { journal }) => {
+                    drained += 1;
+                    OwnershipEvent::Drained { journal }
+                }
+                Own { .. } => {
+                    owned += 1;
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
+            actions.extend(me.handle(event, T0));
+        }
+        assert_eq!((owned, drained), (QUERIES, 1));
     }
 
     #[test]

@@ -9,10 +9,13 @@
 //! ```
 //!
 //! A scheduler owns a query while its open journal holds it at some epoch, the claim of that epoch
-//! names the scheduler (epoch 0 needs none), and no later claim exists. Everything that moves
-//! ownership is one create of a name that nobody may create twice:
+//! names the scheduler (epoch 0 needs none but for submitted queries, which several may accept), and no
+//! later claim exists. Everything that moves ownership is one create of a name that nobody may create
+//! twice:
 //!
 //! - a *seal* ends a journal, whoever creates it;
+//! - a *submission* is a record in the journal of whoever accepts it first and the claim of epoch 0 second;
+//!   who loses that drops its copy. If the record is met in a sealed journal, the claim is made for it;
 //! - an *adoption* is a record in the adopter's own journal first and a claim second. A record without
 //!   its claim decides nothing: whoever meets one in a sealed journal settles it by adopting at that
 //!   same epoch;
@@ -42,8 +45,8 @@ pub use driver::{Ownership, OwnershipAction, OwnershipEvent};
 pub use presence::{Presence, PresenceEvent};
 pub use rendezvous::{rank, ranked};
 pub use rules::{Rule, Rules};
-pub use standing::{Entry, Standing};
-pub use steps::{Sight, Stance, Step, Verdict};
+pub use standing::{Entry, Hold, Standing};
+pub use steps::{Sight, Stance, Step, Verdict, claimed};
 pub use suspicion::{Evidence, Judgement, Suspicion, SuspicionOptions};
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ pub enum Rule {
     SettleUnclaimed,
     /// A snapshot carries on adoptions that are not claimed yet.
     SnapshotKeepsUnclaimed,
+    /// A submitted query is driven only once it is claimed.
+    ClaimSubmission,
+    /// Of a submitted query in a sealed journal, the claim is made that its scheduler may not have come
+    /// to make, before anybody adopts it.
+    CompleteSubmission,
 }
 
 /// Which rules are followed.

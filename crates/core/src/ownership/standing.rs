@@ -4,15 +4,46 @@ use std::collections::BTreeMap;
 
 use paceline_model::{Epoch, QueryId, SchedulerId};
 
+/// How a journal holds a query. Of two entries the greater one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// Its scheduler accepted it, as no other one can have: the query's id is of its making.
+    Accepted,
+    /// Its scheduler accepted it, and so may others have: a client's own name for it gave it its id. It
+    /// is that one's whom the claim of epoch 0 names.
+    Submitted,
+    /// Its scheduler means to adopt it at this epoch, which is not 0. It is that one's whom the claim of
+    /// the epoch names.
+    Adopted(Epoch),
+}
+
+impl Hold {
+    /// As whoever accepted a query holds it (epoch 0), or whoever adopted it.
+    pub fn at(epoch: Epoch) -> Self {
+        match epoch {
+            Epoch(0) => Hold::Accepted,
+            later => Hold::Adopted(later),
+        }
+    }
+
+    /// The epoch.
+    pub fn epoch(self) -> Epoch {
+        match self {
+            Hold::Accepted | Hold::Submitted => Epoch(0),
+            Hold::Adopted(epoch) => epoch,
+        }
+    }
+}
+
 /// The part of a journal's record that decides who owns what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// The journal's scheduler accepted the query (epoch 0) or means to adopt it.
+    /// The journal holds the query from now on.
     Owned {
         /// The query.
         query: QueryId,
-        /// At which epoch.
-        epoch: Epoch,
+        /// How.
+        hold: Hold,
     },
     /// The query has its outcome.
     Ended {
@@ -26,15 +57,15 @@ pub enum Entry {
     },
     /// All that the segments before this one still meant.
     Snapshot {
-        /// The queries that had not ended, and at which epoch.
-        owned: BTreeMap<QueryId, Epoch>,
+        /// The queries that had not ended, and how the journal holds each.
+        owned: BTreeMap<QueryId, Hold>,
     },
 }
 
 /// What a journal says, up to some record of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    owned: BTreeMap<QueryId, Epoch>,
+    owned: BTreeMap<QueryId, Hold>,
     sealed: Option<SchedulerId>,
 }
 
@@ -54,9 +85,9 @@ impl Standing {
 
     fn follow(&mut self, entry: &Entry) {
         match entry {
-            Entry::Owned { query, epoch } => {
-                let at = self.owned.entry(*query).or_insert(*epoch);
-                *at = (*at).max(*epoch);
+            Entry::Owned { query, hold } => {
+                let held = self.owned.entry(*query).or_insert(*hold);
+                *held = (*held).max(*hold);
             }
             Entry::Ended { query } => {
                 self.owned.remove(query);
@@ -66,9 +97,12 @@ impl Standing {
         }
     }
 
-    /// Forgets a query that turned out to be somebody else's, so that no snapshot carries it on.
-    pub fn drop_query(&mut self, query: QueryId) {
-        self.owned.remove(&query);
+    /// Forgets a query that turned out to be somebody else's at that epoch, so that no snapshot carries it
+    /// on. Whoever loses a query may have adopted it since.
+    pub fn drop_query(&mut self, query: QueryId, epoch: Epoch) {
+        if self.epoch(query).is_some_and(|held| held <= epoch) {
+            self.owned.remove(&query);
+        }
     }
 
     /// Who ended the journal, if it is over.
@@ -78,12 +112,17 @@ impl Standing {
 
     /// At which epoch the journal holds a query that has not ended.
     pub fn epoch(&self, query: QueryId) -> Option<Epoch> {
+        self.hold(query).map(Hold::epoch)
+    }
+
+    /// How the journal holds a query that has not ended.
+    pub fn hold(&self, query: QueryId) -> Option<Hold> {
         self.owned.get(&query).copied()
     }
 
-    /// The queries that have not ended, and at which epoch the journal holds each.
-    pub fn queries(&self) -> impl Iterator<Item = (QueryId, Epoch)> + '_ {
-        self.owned.iter().map(|(query, epoch)| (*query, *epoch))
+    /// The queries that have not ended, and how the journal holds each.
+    pub fn queries(&self) -> impl Iterator<Item = (QueryId, Hold)> + '_ {
+        self.owned.iter().map(|(query, hold)| (*query, *hold))
     }
 
     /// The snapshot that may stand for all records so far.
@@ -101,8 +140,8 @@ mod tests {
 
     fn owned(n: u128, epoch: u64) -> Entry {
         let query = query(n);
-        let epoch = Epoch(epoch);
-        Entry::Owned { query, epoch }
+        let hold = Hold::at(Epoch(epoch));
+        Entry::Owned { query, hold }
     }
 
     #[test]
@@ -113,8 +152,37 @@ mod tests {
         standing.apply(&owned(2, 0));
         standing.apply(&Entry::Ended { query: query(1) });
         let held: Vec<_> = standing.queries().collect();
-        assert_eq!(held, [(query(1), Epoch(0))]);
+        assert_eq!(held, [(query(1), Hold::Accepted)]);
         assert_eq!(standing.sealed_by(), Some(&scheduler("b")));
+    }
+
+    #[test]
+    fn of_two_holds_the_greater_one_counts() {
+        let submitted = Entry::Owned {
+            query: query(1),
+            hold: Hold::Submitted,
+        };
+        let mut standing = Standing::default();
+        for (entry, hold) in [
+            (owned(1, 0), Hold::Accepted),
+            (submitted.clone(), Hold::Submitted),
+            (owned(1, 2), Hold::Adopted(Epoch(2))),
+            (owned(1, 1), Hold::Adopted(Epoch(2))),
+            (submitted, Hold::Adopted(Epoch(2))),
+        ] {
+            standing.apply(&entry);
+            assert_eq!(standing.hold(query(1)), Some(hold));
+        }
+    }
+
+    #[test]
+    fn who_loses_a_query_keeps_it_if_it_was_adopted_since() {
+        let mut standing = Standing::default();
+        standing.apply(&owned(1, 2));
+        standing.drop_query(query(1), Epoch(1));
+        assert_eq!(standing.epoch(query(1)), Some(Epoch(2)));
+        standing.drop_query(query(1), Epoch(2));
+        assert_eq!(standing.epoch(query(1)), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use paceline_model::{Epoch, QueryId, SchedulerId};
 
 use super::claims::{Claims, Known};
 use super::rules::{Rule, Rules};
-use super::standing::{Entry, Standing};
+use super::standing::{Entry, Hold, Standing};
 
 /// One create that would move ownership on, or a look that is needed to know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,14 @@ pub enum Step {
         query: QueryId,
         /// At which epoch.
         epoch: Epoch,
+    },
+    /// Create the claim of a submitted query that a sealed journal holds, in the name of whoever
+    /// accepted it there.
+    Submit {
+        /// The query.
+        query: QueryId,
+        /// The sealed journal's scheduler.
+        holder: SchedulerId,
     },
     /// Create the claim of an adoption that is in one's own journal.
     Claim {
@@ -54,6 +62,19 @@ pub enum Verdict {
     Open(Epoch),
     /// The claim of this epoch has to be looked at first.
     Unread(Epoch),
+    /// It was submitted, and its claim has to be made first.
+    Unsubmitted,
+}
+
+/// What one query in a sealed journal needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing, for good.
+    Nothing,
+    /// This step.
+    This(Step),
+    /// It waits for a step that is recorded already.
+    Patience,
 }
 
 /// How a query in one's own open journal stands.
@@ -61,7 +82,7 @@ pub enum Verdict {
 pub enum Stance {
     /// It is one's own.
     Mine,
-    /// It is adopted and not claimed.
+    /// It is adopted, or submitted, and not claimed.
     Unclaimed,
     /// Somebody else won the claim.
     Lost,
@@ -81,18 +102,20 @@ pub struct Sight<'a> {
 }
 
 impl Sight<'_> {
-    /// How a query that `holder`'s sealed journal holds at `epoch` stands.
-    pub fn verdict(&self, holder: &SchedulerId, query: QueryId, epoch: Epoch) -> Verdict {
-        if epoch > Epoch(0) {
-            match self.claims.claim(query, epoch) {
-                Known::Unread => return Verdict::Unread(epoch),
-                Known::Free if self.rules.hold(Rule::SettleUnclaimed) => {
-                    return Verdict::Open(epoch);
-                }
-                Known::Free => return Verdict::Settled,
-                Known::By(winner) if winner != holder => return Verdict::Settled,
-                Known::By(_) => {}
+    /// How a query that `holder`'s sealed journal holds stands.
+    pub fn verdict(&self, holder: &SchedulerId, query: QueryId, hold: Hold) -> Verdict {
+        let epoch = hold.epoch();
+        match (hold, deciding(self.claims, query, hold)) {
+            (Hold::Accepted, _) => {}
+            (Hold::Submitted, _) if !self.rules.hold(Rule::CompleteSubmission) => {}
+            (_, Known::By(winner)) if winner == holder => {}
+            (_, Known::By(_)) => return Verdict::Settled,
+            (Hold::Submitted, _) => return Verdict::Unsubmitted,
+            (Hold::Adopted(_), Known::Unread) => return Verdict::Unread(epoch),
+            (Hold::Adopted(_), Known::Free) if self.rules.hold(Rule::SettleUnclaimed) => {
+                return Verdict::Open(epoch);
             }
+            (Hold::Adopted(_), Known::Free) => return Verdict::Settled,
         }
         let after = epoch.next();
         match self.claims.claim(query, after) {
@@ -104,29 +127,31 @@ impl Sight<'_> {
 
     /// How a query in one's own journal stands. A claim that was not looked at is taken for free:
     /// creating it tells.
-    pub fn stance(&self, query: QueryId, epoch: Epoch) -> Stance {
-        if epoch == Epoch(0) {
-            return Stance::Mine;
-        }
-        match self.claims.claim(query, epoch) {
-            Known::By(winner) if winner == self.me => Stance::Mine,
-            Known::By(_) => Stance::Lost,
-            Known::Free | Known::Unread if self.rules.hold(Rule::ClaimAfterAdoption) => {
-                Stance::Unclaimed
-            }
+    pub fn stance(&self, query: QueryId, hold: Hold) -> Stance {
+        let rule = match hold {
+            Hold::Accepted => return Stance::Mine,
+            Hold::Submitted => Rule::ClaimSubmission,
+            Hold::Adopted(_) => Rule::ClaimAfterAdoption,
+        };
+        match deciding(self.claims, query, hold) {
+            Known::By(winner) => claimed(self.me, winner),
+            Known::Free | Known::Unread if self.rules.hold(rule) => Stance::Unclaimed,
             Known::Free | Known::Unread => Stance::Mine,
         }
     }
 
-    /// The claims that one's own adoptions lack.
+    /// The claim that one's own journal lacks for a query, if it does.
+    pub fn claim_to_make(&self, query: QueryId, hold: Hold) -> Option<Step> {
+        let epoch = hold.epoch();
+        let lacks = self.stance(query, hold) == Stance::Unclaimed;
+        lacks.then_some(Step::Claim { query, epoch })
+    }
+
+    /// The claims that one's own journal lacks.
     pub fn claims_to_make(&self) -> Vec<Step> {
-        let unclaimed = self
-            .own
-            .queries()
-            .filter(|(query, epoch)| self.stance(*query, *epoch) == Stance::Unclaimed);
-        unclaimed
-            .map(|(query, epoch)| Step::Claim { query, epoch })
-            .collect()
+        let queries = self.own.queries();
+        let lacking = queries.filter_map(|(query, hold)| self.claim_to_make(query, hold));
+        lacking.collect()
     }
 
     /// What to do about a sealed journal that is not drained: look, adopt, or drain it.
@@ -136,17 +161,11 @@ impl Sight<'_> {
         }
         let mut steps = Vec::new();
         let mut settled = true;
-        for (query, epoch) in journal.queries() {
-            match self.verdict(holder, query, epoch) {
-                Verdict::Settled => {}
-                Verdict::Unread(epoch) => {
-                    settled = false;
-                    steps.push(Step::ReadClaim { query, epoch });
-                }
-                Verdict::Open(epoch) => {
-                    settled = false;
-                    steps.extend(self.adopt(holder, query, epoch));
-                }
+        for (query, hold) in journal.queries() {
+            let need = self.need(holder, query, hold);
+            settled &= need == Need::Nothing;
+            if let Need::This(step) = need {
+                steps.push(step);
             }
         }
         if settled {
@@ -154,6 +173,22 @@ impl Sight<'_> {
             steps.push(Step::Drain { journal });
         }
         steps
+    }
+
+    /// What one query needs that `holder`'s sealed journal holds.
+    pub(super) fn need(&self, holder: &SchedulerId, query: QueryId, hold: Hold) -> Need {
+        match self.verdict(holder, query, hold) {
+            Verdict::Settled => Need::Nothing,
+            Verdict::Unread(epoch) => Need::This(Step::ReadClaim { query, epoch }),
+            Verdict::Unsubmitted => {
+                let holder = holder.clone();
+                Need::This(Step::Submit { query, holder })
+            }
+            Verdict::Open(epoch) => {
+                let adopt = self.adopt(holder, query, epoch);
+                adopt.map_or(Need::Patience, Need::This)
+            }
+        }
     }
 
     fn adopt(&self, from: &SchedulerId, query: QueryId, epoch: Epoch) -> Option<Step> {
@@ -175,10 +210,26 @@ impl Sight<'_> {
             Stance::Lost => false,
         };
         let queries = self.own.queries();
-        let owned: BTreeMap<QueryId, Epoch> = queries
-            .filter(|(query, epoch)| keep(self.stance(*query, *epoch)))
+        let owned: BTreeMap<QueryId, Hold> = queries
+            .filter(|(query, hold)| keep(self.stance(*query, *hold)))
             .collect();
         Entry::Snapshot { owned }
+    }
+}
+
+/// How a query stands in the journal of `me` whose claim names `winner`.
+pub fn claimed(me: &SchedulerId, winner: &SchedulerId) -> Stance {
+    match winner == me {
+        true => Stance::Mine,
+        false => Stance::Lost,
+    }
+}
+
+/// The claim that decides whether a hold counts; one of a query that nobody else can have is not asked for.
+fn deciding<'a>(claims: &'a dyn Claims, query: QueryId, hold: Hold) -> Known<'a> {
+    match hold {
+        Hold::Accepted => Known::Unread,
+        _ => claims.claim(query, hold.epoch()),
     }
 }
 
@@ -190,10 +241,14 @@ mod tests {
 
     /// What `me` makes of `a`'s sealed journal, which holds query 1 at `epoch`.
     fn about(epoch: u64, claims: &[(u64, Option<&str>)]) -> Vec<Step> {
+        about_held(Hold::at(Epoch(epoch)), claims)
+    }
+
+    fn about_held(hold: Hold, claims: &[(u64, Option<&str>)]) -> Vec<Step> {
         let mut journal = Standing::default();
         journal.apply(&Entry::Owned {
             query: query(1),
-            epoch: Epoch(epoch),
+            hold,
         });
         journal.apply(&Entry::Seal {
             by: scheduler("me"),
@@ -240,6 +295,24 @@ mod tests {
         assert_eq!(about(2, &[(2, Some("a"))]), read(3));
         assert_eq!(about(2, &[(2, Some("a")), (3, None)]), adopt(3));
         assert_eq!(about(2, &[(2, Some("a")), (3, Some("me"))]), drain);
+    }
+
+    #[test]
+    fn a_submitted_query_is_claimed_for_who_accepted_it_first() {
+        let submitted = |claims| about_held(Hold::Submitted, claims);
+        let submit = vec![Step::Submit {
+            query: query(1),
+            holder: scheduler("a"),
+        }];
+        let drain = vec![Step::Drain {
+            journal: scheduler("a"),
+        }];
+        assert_eq!(submitted(&[]), submit);
+        assert_eq!(submitted(&[(0, None)]), submit);
+        assert_eq!(submitted(&[(0, Some("b"))]), drain, "it is a copy");
+        assert_eq!(submitted(&[(0, Some("a"))]), read(1));
+        assert_eq!(submitted(&[(0, Some("a")), (1, None)]), adopt(1));
+        assert_eq!(submitted(&[(0, Some("a")), (1, Some("b"))]), drain);
     }
 
     #[test]

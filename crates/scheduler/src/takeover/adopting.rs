@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use paceline_core::ownership::{Entry, OwnershipAction, OwnershipEvent, Step};
+use paceline_core::ownership::{Entry, Hold, OwnershipAction, OwnershipEvent, Step};
 use paceline_model::{Epoch, Invariant, QueryId};
 use paceline_proto::state::{Known, Record};
 
@@ -32,7 +32,8 @@ impl Takeover {
                 OwnershipAction::Lost { query, epoch, to } => {
                     tracing::info!(%query, %epoch, %to, "another scheduler adopted the query");
                     self.coming.remove(&(query, epoch));
-                    self.shared.driver.scribe.forget(query);
+                    let driver = &self.shared.driver;
+                    driver.scribe.forget(&driver.me(), query, epoch);
                     self.shared.driver.newsroom.change();
                 }
                 OwnershipAction::Conflict { query, epoch, by } => {
@@ -43,7 +44,10 @@ impl Takeover {
                     let metrics = &self.shared.driver.metrics;
                     metrics.violated(Invariant::OneOwner, &seen);
                 }
-                OwnershipAction::WakeAt(at) => self.wake = self.started.checked_add(at.0),
+                OwnershipAction::WakeAt(at) => {
+                    let at = self.started.checked_add(at.0);
+                    self.wake = self.wake.into_iter().chain(at).min();
+                }
             }
         }
     }
@@ -94,12 +98,19 @@ impl Takeover {
             }
             (step, Stepped::Failed) => OwnershipEvent::Failed { step },
             (Step::Adopt { query, epoch, .. }, Stepped::Done) => OwnershipEvent::Recorded {
-                entry: Entry::Owned { query, epoch },
+                entry: Entry::Owned {
+                    query,
+                    hold: Hold::at(epoch),
+                },
             },
             (
                 Step::ReadClaim { query, epoch } | Step::Claim { query, epoch },
                 Stepped::Claimed(by),
             ) => OwnershipEvent::Claim { query, epoch, by },
+            (Step::Submit { query, .. }, Stepped::Claimed(by)) => {
+                let epoch = Epoch(0);
+                OwnershipEvent::Claim { query, epoch, by }
+            }
             (Step::Drain { journal }, Stepped::Done) => {
                 tracing::info!(%journal, "every query of the journal has another owner or has ended");
                 self.sealed.remove(&journal);

@@ -1,4 +1,4 @@
-use paceline_core::ownership::{Closed, Step};
+use paceline_core::ownership::{Closed, Hold, Step};
 use paceline_model::Invariant;
 use paceline_store::Members;
 
@@ -97,7 +97,8 @@ async fn what_must_never_be_is_counted() {
     let from = SchedulerId::new("dead");
     takeover.take(Step::Adopt { from, query, epoch });
     assert_eq!(counted(Invariant::NothingLost), 1, "no journal says what");
-    let entry = Entry::Owned { query, epoch };
+    let hold = Hold::at(epoch);
+    let entry = Entry::Owned { query, hold };
     takeover.tell_ownership(OwnershipEvent::Recorded { entry });
     for by in [shared.driver.me(), SchedulerId::new("b")] {
         let by = Some(by);

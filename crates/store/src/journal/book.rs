@@ -99,10 +99,17 @@ impl Book {
         }
     }
 
-    /// Forgets a query that turned out to be somebody else's.
-    pub fn drop_query(&mut self, query: QueryId) {
-        self.held.remove(&query);
-        self.standing.drop_query(query);
+    /// Forgets a query that turned out to be somebody else's at that epoch. One that was adopted since
+    /// stays.
+    pub fn drop_query(&mut self, query: QueryId, epoch: Epoch) {
+        if self
+            .held
+            .get(&query)
+            .is_some_and(|held| held.epoch <= epoch)
+        {
+            self.held.remove(&query);
+        }
+        self.standing.drop_query(query, epoch);
     }
 
     /// The part that decides who owns what.

@@ -236,16 +236,27 @@ impl Journals {
     ) -> Result<Replayed, JournalError> {
         let mut created = false;
         for _ in 0..TRIES {
-            // Also after a seal was created, only a replay tells that it ended the journal: it may
-            // have taken the place of a segment that had just been removed.
             let replayed = self.replay(journal).await?;
             if replayed.drained || replayed.sealed_by().is_some() {
                 let won = created && replayed.sealed_by() == Some(by);
                 self.count_seal(if won { "won" } else { "lost" });
                 return Ok(replayed);
             }
-            match self.try_seal(journal, by, replayed.next).await {
-                Ok(won) => created |= won,
+            let tried = match self.try_seal(journal, by, replayed.next).await {
+                Ok(Some(seq)) if seq == replayed.next => self.ended_by(journal, by, replayed).await,
+                Ok(won) => {
+                    created |= won.is_some();
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            created = true;
+            match tried {
+                Ok(Some(ended)) => {
+                    self.count_seal("won");
+                    return Ok(ended);
+                }
+                Ok(None) => {}
                 Err(error) => {
                     self.count_seal("unknown");
                     return Err(error.into());
@@ -258,30 +269,51 @@ impl Journals {
         })
     }
 
-    /// Tries to put a seal under the first free number from `next` on. False if somebody else did.
+    /// What a journal held, if the seal that `by` put right behind what was read of it ended it. None if
+    /// that is not certain, because it may have taken the place of a segment that had been removed.
+    ///
+    /// Segments are removed upwards. So as long as the first one that counted is there, none after it was
+    /// removed, and the seal is the next one. One look instead of another replay: a takeover waits for it.
+    async fn ended_by(
+        &self,
+        journal: &SchedulerId,
+        by: &SchedulerId,
+        mut replayed: Replayed,
+    ) -> Result<Option<Replayed>, StoreError> {
+        let first = folder(journal).numbered(replayed.base);
+        if replayed.base == replayed.next || self.store.get(&first).await?.is_none() {
+            return Ok(None);
+        }
+        let seal = [seal_by(by)];
+        let taken_in = replayed.book.apply(&seal);
+        taken_in.map_err(|error| self.store.corrupt(&first, error.to_string()))?;
+        replayed.next += 1;
+        Ok(Some(replayed))
+    }
+
+    /// Tries to put a seal under the first free number from `next` on, and says under which it is. None
+    /// if somebody else sealed the journal.
     async fn try_seal(
         &self,
         journal: &SchedulerId,
         by: &SchedulerId,
         next: u64,
-    ) -> Result<bool, StoreError> {
-        let kind = Kind::Seal(Seal { by: by.to_string() });
-        let record = Record { record: Some(kind) };
-        let (_, body) = segment::encode(vec![record]);
+    ) -> Result<Option<u64>, StoreError> {
+        let (_, body) = segment::encode(vec![seal_by(by)]);
         // A writer that is alive may be as fast as this; the bound is far beyond its luck.
         for seq in next..next.saturating_add(SEALS) {
             let key = folder(journal).numbered(seq);
             match self.store.create(&key, &body).await? {
-                Created::Won => return Ok(true),
+                Created::Won => return Ok(Some(seq)),
                 Created::Exists(payload) => {
                     let found = segment::decode(&self.store, &key, &payload)?;
                     if segment::sealed_by(&found.segment).is_some() {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn count_seal(&self, outcome: &str) {
@@ -346,6 +378,11 @@ impl Journals {
     }
 }
 
+fn seal_by(by: &SchedulerId) -> Record {
+    let kind = Kind::Seal(Seal { by: by.to_string() });
+    Record { record: Some(kind) }
+}
+
 fn drained_key(journal: &SchedulerId) -> Key {
     folder(journal).child("drained")
 }
@@ -368,7 +405,56 @@ fn scheduler_of(key: &str) -> Option<SchedulerId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use object_store::memory::InMemory;
+    use paceline_proto::state::Accepted;
+    use prometheus::Registry;
+
     use super::*;
+    use crate::{Journal, JournalOptions, Limits, StoreMetrics};
+
+    fn journals() -> Journals {
+        let store = StateStore::over(
+            Arc::new(InMemory::new()),
+            "memory",
+            Limits::default(),
+            StoreMetrics::register(&Registry::new()).unwrap(),
+        );
+        Journals::new(store, JournalMetrics::register(&Registry::new()).unwrap())
+    }
+
+    fn accepted(n: u8) -> Record {
+        let query = Bytes::copy_from_slice(&[n; 16]);
+        let statement = None;
+        let accepted = Accepted { query, statement };
+        Record {
+            record: Some(Kind::Accepted(accepted)),
+        }
+    }
+
+    /// Between the replay of who seals and its create, the journal may become longer, and then short.
+    #[tokio::test]
+    async fn a_seal_in_the_place_of_a_removed_segment_ends_nothing() {
+        let journals = journals();
+        let [a, b] = ["a", "b"].map(SchedulerId::new);
+        let journal = Journal::begin(a.clone(), journals.clone(), JournalOptions::default());
+        journal.append(accepted(1)).await.unwrap();
+        let early = journals.replay(&a).await.unwrap();
+        assert_eq!((early.base, early.next), (0, 1));
+        journal.append(accepted(2)).await.unwrap();
+        journal.compact().await.unwrap().unwrap();
+        let ghost = journals.try_seal(&a, &b, early.next).await;
+        assert_eq!(ghost, Ok(Some(1)), "it was removed");
+        assert_eq!(journals.ended_by(&a, &b, early).await, Ok(None));
+        assert_eq!(journals.replay(&a).await.unwrap().sealed_by(), None);
+
+        let sealed = journals.seal(&a, &b).await.unwrap();
+        assert_eq!(sealed.sealed_by(), Some(&b));
+        assert_eq!(sealed.book.queries().count(), 2);
+        assert_eq!(journals.replay(&a).await, Ok(sealed), "as it lies there");
+    }
 
     #[test]
     fn a_journal_tells_whose_it_is() {

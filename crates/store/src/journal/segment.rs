@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use paceline_core::ownership::{Entry, SegmentKind};
+use paceline_core::ownership::{Entry, Hold, SegmentKind};
 use paceline_model::{Epoch, SchedulerId};
 use paceline_proto::state::record::Record as Kind;
-use paceline_proto::state::{Record, Segment};
+use paceline_proto::state::{Adopted, Record, Segment, Statement};
 use paceline_proto::{Malformed, query_id};
 use prost::Message;
 use uuid::Uuid;
@@ -79,11 +79,11 @@ fn entry_of(record: &Record) -> Result<Option<Entry>, Malformed> {
     Ok(match &record.record {
         Some(Kind::Accepted(accepted)) => Some(Entry::Owned {
             query: query_id(&accepted.query)?,
-            epoch: Epoch(0),
+            hold: hold_of(Epoch(0), accepted.statement.as_ref()),
         }),
         Some(Kind::Adopted(adopted)) => Some(Entry::Owned {
             query: query_id(&adopted.query)?,
-            epoch: Epoch(adopted.epoch),
+            hold: hold_of(Epoch(adopted.epoch), statement_of(adopted)),
         }),
         Some(Kind::Finished(finished)) => Some(Entry::Ended {
             query: query_id(&finished.query)?,
@@ -94,12 +94,27 @@ fn entry_of(record: &Record) -> Result<Option<Entry>, Malformed> {
         Some(Kind::Snapshot(snapshot)) => {
             let mut owned = BTreeMap::new();
             for held in &snapshot.queries {
-                owned.insert(query_id(&held.query)?, Epoch(held.epoch));
+                let hold = hold_of(Epoch(held.epoch), statement_of(held));
+                owned.insert(query_id(&held.query)?, hold);
             }
             Some(Entry::Snapshot { owned })
         }
         Some(Kind::StageFormed(_) | Kind::StageFinished(_) | Kind::Replanned(_)) | None => None,
     })
+}
+
+fn statement_of(adopted: &Adopted) -> Option<&Statement> {
+    adopted.known.as_ref()?.statement.as_ref()
+}
+
+/// How a journal holds a query at an epoch, of which it says that. Of one whose statement cannot be read
+/// others may have a copy that can.
+fn hold_of(epoch: Epoch, statement: Option<&Statement>) -> Hold {
+    let submitted = statement.is_none_or(|statement| statement.submitted);
+    match Hold::at(epoch) {
+        Hold::Accepted if submitted => Hold::Submitted,
+        hold => hold,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use paceline_core::Now;
 use paceline_core::ownership::{AppendOptions, Closed, Ticket};
-use paceline_model::{QueryId, SchedulerId};
+use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -152,12 +152,13 @@ impl Journal {
         self.grown.load(Ordering::Relaxed)
     }
 
-    /// Leaves a query out of further snapshots: its claim named somebody else.
+    /// Leaves a query out of further snapshots, unless it was adopted at a later epoch: the claim of this
+    /// one named somebody else.
     ///
     /// # Errors
     /// [`AppendError`] if the journal is over.
-    pub async fn forget(&self, query: QueryId) -> Result<(), AppendError> {
-        self.command(Command::Forget { query }).await
+    pub async fn forget(&self, query: QueryId, epoch: Epoch) -> Result<(), AppendError> {
+        self.command(Command::Forget { query, epoch }).await
     }
 
     /// Sees the journal's end without keeping its writer running.

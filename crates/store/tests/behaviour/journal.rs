@@ -8,7 +8,7 @@ use paceline_core::ownership::Closed;
 use paceline_model::{Epoch, QueryId, QueryState, SchedulerId};
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::{
-    Accepted, Finished, PartitionRange, Record, Segment, StageFormed, Statement,
+    Accepted, Adopted, Finished, PartitionRange, Record, Segment, StageFormed, Statement,
 };
 use paceline_store::{
     AppendError, Claims, Created, Deferred, Ending, Journal, JournalError, JournalMetrics,
@@ -62,6 +62,14 @@ pub(crate) fn accepted(n: u8) -> Record {
             sql: format!("SELECT {n}"),
             ..Statement::default()
         }),
+    }))
+}
+
+fn adopted(n: u8, epoch: u64) -> Record {
+    record(Kind::Adopted(Adopted {
+        query: bytes(n),
+        epoch,
+        ..Adopted::default()
     }))
 }
 
@@ -210,12 +218,15 @@ pub(crate) async fn is_shortened_by_snapshots(room: &Room) {
         a.append(accepted(n)).await.unwrap();
     }
     a.append(finished(2)).await.unwrap();
-    a.forget(query(3)).await.unwrap();
-    assert_eq!(a.compact().await.unwrap(), Ok(6));
+    a.forget(query(3), Epoch(0)).await.unwrap();
+    // It lost the submission, and adopted it from who had won.
+    a.append(adopted(4, 1)).await.unwrap();
+    a.forget(query(4), Epoch(0)).await.unwrap();
+    assert_eq!(a.compact().await.unwrap(), Ok(7));
     a.append(accepted(6)).await.unwrap();
     let others = journals(room.open());
     let replayed = others.replay(&name("a")).await.unwrap();
-    assert_eq!((replayed.base, replayed.next), (6, 8));
+    assert_eq!((replayed.base, replayed.next), (7, 9));
     let held: Vec<_> = replayed.book.queries().map(|(id, _)| id).collect();
     assert_eq!(held, [1, 4, 5, 6].map(query));
 
@@ -236,7 +247,7 @@ pub(crate) async fn is_shortened_by_snapshots(room: &Room) {
         assert_eq!(created, Ok(Created::Won));
     }
     assert_eq!(others.replay(&name("a")).await, Ok(replayed));
-    assert_eq!(a.append(finished(6)).await, Ok(8));
+    assert_eq!(a.append(finished(6)).await, Ok(9));
 }
 
 pub(crate) async fn goes_once_it_is_drained(room: &Room) {

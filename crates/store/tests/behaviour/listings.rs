@@ -62,7 +62,7 @@ pub(crate) async fn a_journal_ends_where_it_ends_whatever_they_show(room: &Room)
         a.append(finished(1)).await.unwrap();
         a.append(finished(2)).await.unwrap();
         let (others, straight) = (journals(state), journals(room.open()));
-        faulty.on_listings([fault, fault]);
+        faulty.on_listings([fault]);
         let sealed = others.seal(a.scheduler(), &name("b")).await.unwrap();
         assert_eq!(
             (sealed.base, sealed.next),
@@ -87,6 +87,6 @@ pub(crate) async fn a_journal_ends_where_it_ends_whatever_they_show(room: &Room)
             ..Replayed::default()
         };
         assert_eq!(others.replay(a.scheduler()).await, Ok(drained));
-        assert!(faulty.fired() >= 4, "{fault:?}");
+        assert!(faulty.fired() >= 3, "{fault:?}");
     }
 }

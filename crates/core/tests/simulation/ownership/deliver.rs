@@ -38,7 +38,9 @@ impl World {
                 }
             }
             Pending::Told(to, event) => {
-                if let Some(process) = self.process(&to) {
+                if let Some(process) = self.process(&to)
+                    && !self.submitted(process, &event)
+                {
                     self.tell(process, event);
                 }
             }
@@ -60,7 +62,7 @@ impl World {
         let outcome = self.store.append(journal, seq, segment);
         for entry in entries.iter().filter(|_| counts) {
             match entry {
-                Entry::Owned { query, epoch } if *epoch == Epoch(0) => {
+                Entry::Owned { query, hold } if hold.epoch() == Epoch(0) => {
                     self.accepted.insert(*query);
                 }
                 Entry::Ended { query } => {
@@ -86,6 +88,16 @@ impl World {
                 query,
                 epoch,
             },
+            Step::Submit { query, holder } => {
+                let epoch = Epoch(0);
+                let first = self.store.adopter(query, epoch).is_none();
+                self.counts.completed += u64::from(first && *by != holder);
+                OwnershipEvent::Claim {
+                    by: Some(self.store.adopt(query, epoch, &holder)),
+                    query,
+                    epoch,
+                }
+            }
             Step::Drain { journal } => {
                 let it = self.store.journals.entry(journal.clone()).or_default();
                 it.drained = true;
@@ -108,7 +120,8 @@ impl World {
         if over && (it.drained || replayed.next.is_some()) {
             if !it.drained {
                 let standing: Standing = replayed.standing;
-                self.counts.settled += u64::from(standing.queries().any(|(_, e)| e > Epoch(0)));
+                self.counts.settled +=
+                    u64::from(standing.queries().any(|(_, held)| held.epoch() > Epoch(0)));
                 self.tell(process, OwnershipEvent::Sealed { journal, standing });
             }
             return;

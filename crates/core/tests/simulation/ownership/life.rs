@@ -43,6 +43,10 @@ pub(crate) struct Life {
     waiting: BTreeMap<Ticket, Content>,
     /// What it believes to own.
     pub(crate) owns: BTreeMap<QueryId, Epoch>,
+    /// What it drives or drove, and what it was sent.
+    seen: BTreeSet<QueryId>,
+    /// What it was sent that others may have been sent as well, and whose claim it does not know.
+    pub(crate) unclaimed: BTreeSet<QueryId>,
     pub(crate) sealing: BTreeSet<SchedulerId>,
 }
 
@@ -62,8 +66,22 @@ impl Life {
             tickets: 0,
             waiting: BTreeMap::new(),
             owns: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
             sealing: BTreeSet::new(),
         }
+    }
+
+    /// A client sends it a query that it may have sent to others. False if it needs no record, because this
+    /// one was sent it before, or drives it or drove it.
+    pub(crate) fn accepts(&mut self, query: QueryId) -> bool {
+        !self.adopted(query) && self.seen.insert(query)
+    }
+
+    /// Notes that it drives the query.
+    pub(crate) fn own(&mut self, query: QueryId, epoch: Epoch) {
+        self.seen.insert(query);
+        self.owns.insert(query, epoch);
     }
 
     pub(crate) fn append(&mut self, record: Content, due: Now, now: Now, write: u64) -> Vec<Want> {
@@ -146,7 +164,7 @@ impl Life {
         self.ownership.own().epoch(query).is_some()
     }
 
-    pub(crate) fn lose(&mut self, query: QueryId) {
-        self.standing.drop_query(query);
+    pub(crate) fn lose(&mut self, query: QueryId, epoch: Epoch) {
+        self.standing.drop_query(query, epoch);
     }
 }

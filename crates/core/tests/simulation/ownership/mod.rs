@@ -11,8 +11,8 @@ mod world;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use paceline_core::ownership::{Entry, OwnershipEvent};
-use paceline_model::{Epoch, Invariant, SchedulerId};
+use paceline_core::ownership::{Entry, Hold, OwnershipEvent};
+use paceline_model::{Invariant, QueryId, SchedulerId};
 
 use crate::{seeds, support};
 use life::Content;
@@ -44,12 +44,27 @@ fn random_schedules_break_no_invariant() {
             (seen.crashes, 1000),
             (seen.removed, 1000),
             (seen.settled, 100),
+            (seen.copies, 1000),
+            (seen.completed, 20),
             (ghosts, 10),
         ];
         for (count, least) in happened {
             assert!(count >= least, "{count} of {least}: {seen:?}, {ghosts}");
         }
     }
+}
+
+/// A client sends a query. Every other one may be accepted by several.
+fn send(world: &mut World, process: usize, query: QueryId) {
+    let Some(life) = &mut world.lives[process] else {
+        return;
+    };
+    let hold = match query.0.as_u128().is_multiple_of(2) {
+        true if !life.accepts(query) => return,
+        true => Hold::Submitted,
+        false => Hold::Accepted,
+    };
+    world.append(process, Content::Entry(Entry::Owned { query, hold }));
 }
 
 fn add(to: &mut Counts, more: &Counts) {
@@ -63,6 +78,8 @@ fn add(to: &mut Counts, more: &Counts) {
     to.crashes += more.crashes;
     to.removed += more.removed;
     to.settled += more.settled;
+    to.copies += more.copies;
+    to.completed += more.completed;
 }
 
 fn run(seed: u64) -> World {
@@ -76,9 +93,12 @@ fn run(seed: u64) -> World {
         match world.rng.below(100) {
             0 if submitted < QUERIES => {
                 submitted += 1;
-                let query = support::query(submitted as u128);
-                let epoch = Epoch(0);
-                world.append(process, Content::Entry(Entry::Owned { query, epoch }));
+                send(&mut world, process, support::query(submitted as u128));
+            }
+            // A client does not know whether it was accepted, and sends it again.
+            24..27 if submitted > 1 => {
+                let which = 2 * (1 + world.rng.below(submitted / 2));
+                send(&mut world, process, support::query(which as u128));
             }
             1 => end_something(&mut world, process),
             2 | 3 => world.append(process, Content::Snapshot),

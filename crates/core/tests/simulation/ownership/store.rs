@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use paceline_core::ownership::{
-    AppendOutcome, Chain, Claims, Entry, Known, Rules, SegmentKind, Sight, Standing, Take, Verdict,
+    AppendOutcome, Chain, Claims, Entry, Hold, Known, Rules, SegmentKind, Sight, Standing, Take,
+    Verdict,
 };
 use paceline_model::{Epoch, QueryId, SchedulerId};
 
@@ -131,8 +132,9 @@ impl Store {
     /// Who owns a query, by all that is written.
     pub(crate) fn owners(&self, query: QueryId) -> Vec<(SchedulerId, Epoch)> {
         let owner = |(holder, journal): (&SchedulerId, &Journal)| {
-            let epoch = journal.replay().standing.epoch(query)?;
-            let mine = epoch == Epoch(0) || self.claim(query, epoch) == Known::By(holder);
+            let hold = journal.replay().standing.hold(query)?;
+            let epoch = hold.epoch();
+            let mine = hold == Hold::Accepted || self.claim(query, epoch) == Known::By(holder);
             (mine && journal.is_open()).then(|| (holder.clone(), epoch))
         };
         self.journals.iter().filter_map(owner).collect()
@@ -142,7 +144,7 @@ impl Store {
     pub(crate) fn is_backed(&self, query: QueryId) -> bool {
         self.journals.iter().any(|(holder, journal)| {
             let standing = journal.replay().standing;
-            let Some(epoch) = standing.epoch(query) else {
+            let Some(hold) = standing.hold(query) else {
                 return false;
             };
             let sight = Sight {
@@ -151,7 +153,7 @@ impl Store {
                 claims: self,
                 rules: Rules::ALL,
             };
-            !journal.drained && sight.verdict(holder, query, epoch) != Verdict::Settled
+            !journal.drained && sight.verdict(holder, query, hold) != Verdict::Settled
         })
     }
 }

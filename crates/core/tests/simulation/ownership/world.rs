@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paceline_core::Now;
 use paceline_core::ownership::{
-    Append, AppendOutcome, Entry, OwnershipAction, OwnershipEvent, Step,
+    Append, AppendOutcome, Entry, Hold, OwnershipAction, OwnershipEvent, Stance, Step, claimed,
 };
 use paceline_model::{Epoch, Invariant, QueryId, SchedulerId};
 
@@ -60,6 +60,10 @@ pub(crate) struct Counts {
     pub(crate) crashes: u64,
     pub(crate) removed: u64,
     pub(crate) settled: u64,
+    /// Submissions that another one had accepted before.
+    pub(crate) copies: u64,
+    /// Claims that were made for somebody whose journal was sealed.
+    pub(crate) completed: u64,
 }
 
 pub(crate) struct World {
@@ -218,29 +222,61 @@ impl World {
         let by = life.id.clone();
         match action {
             OwnershipAction::Take(Step::Adopt { query, epoch, .. }) => {
-                let entry = Entry::Owned { query, epoch };
+                let hold = Hold::at(epoch);
+                let entry = Entry::Owned { query, hold };
                 self.append(process, Content::Entry(entry));
             }
-            OwnershipAction::Take(step) => {
-                let failed = OwnershipEvent::Failed { step: step.clone() };
-                self.send(Pending::Told(by.clone(), failed), |tell| Pending::Step {
-                    by: by.clone(),
-                    step: step.clone(),
-                    tell,
-                });
-            }
+            OwnershipAction::Take(step) => self.take(&by, &step),
             OwnershipAction::Own { query, epoch } => {
-                life.owns.insert(query, epoch);
+                life.own(query, epoch);
                 self.counts.adopted += 1;
                 self.says_it_owns(by, query, epoch);
             }
-            OwnershipAction::Lost { query, .. } => {
-                life.lose(query);
+            OwnershipAction::Lost { query, epoch, .. } => {
+                life.lose(query, epoch);
                 self.counts.lost += 1;
             }
             OwnershipAction::Conflict { .. } => panic!("{}", Invariant::OneOwner.text()),
             OwnershipAction::WakeAt(_) => {}
         }
+    }
+
+    fn take(&mut self, by: &SchedulerId, step: &Step) {
+        let failed = OwnershipEvent::Failed { step: step.clone() };
+        self.send(Pending::Told(by.clone(), failed), |tell| Pending::Step {
+            by: by.clone(),
+            step: step.clone(),
+            tell,
+        });
+    }
+
+    /// The claim of a submission that is in one's own journal: it is made until it is known whom it
+    /// names. False if this is about something else.
+    pub(super) fn submitted(&mut self, process: usize, event: &OwnershipEvent) -> bool {
+        let Some(life) = &mut self.lives[process] else {
+            return false;
+        };
+        let id = life.id.clone();
+        match event {
+            OwnershipEvent::Failed { step } => match step {
+                Step::Submit { holder, .. } if *holder == id => self.take(&id, step),
+                _ => return false,
+            },
+            OwnershipEvent::Claim { query, epoch, by } if *epoch == Epoch(0) => {
+                if !life.unclaimed.remove(query) {
+                    return false;
+                }
+                if claimed(&id, by.as_ref().expect("it was made")) == Stance::Mine {
+                    life.own(*query, *epoch);
+                    self.says_it_owns(id, *query, *epoch);
+                } else {
+                    life.lose(*query, *epoch);
+                    self.counts.copies += 1;
+                }
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn says_it_owns(&mut self, by: SchedulerId, query: QueryId, epoch: Epoch) {
@@ -255,10 +291,21 @@ impl World {
             return;
         };
         match entry {
-            Entry::Owned { query, epoch } if epoch == Epoch(0) => {
-                life.owns.insert(query, epoch);
+            Entry::Owned {
+                query,
+                hold: Hold::Accepted,
+            } => {
+                life.own(query, Epoch(0));
                 let by = life.id.clone();
-                self.says_it_owns(by, query, epoch);
+                self.says_it_owns(by, query, Epoch(0));
+            }
+            Entry::Owned {
+                query,
+                hold: Hold::Submitted,
+            } => {
+                life.unclaimed.insert(query);
+                let holder = life.id.clone();
+                self.take(&holder.clone(), &Step::Submit { query, holder });
             }
             Entry::Ended { query } if !life.adopted(query) => {}
             entry => self.tell(process, OwnershipEvent::Recorded { entry }),

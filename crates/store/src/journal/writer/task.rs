@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use paceline_core::Now;
 use paceline_core::ownership::{Append, AppendAction, AppendOutcome, Appender, Closed, Ticket};
-use paceline_model::{QueryId, SchedulerId};
+use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use paceline_proto::state::record::Record as Kind;
 use prost::Message;
@@ -40,6 +40,7 @@ pub(super) enum Command {
     },
     Forget {
         query: QueryId,
+        epoch: Epoch,
     },
 }
 
@@ -166,7 +167,7 @@ impl Writer {
                 // Who asked may be gone.
                 let _ = tell.send(withdrawn);
             }
-            Command::Forget { query } => self.book.drop_query(query),
+            Command::Forget { query, epoch } => self.book.drop_query(query, epoch),
         }
     }
 
