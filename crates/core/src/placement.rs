@@ -1,4 +1,5 @@
-//! Where a task goes: to the bytes it reads if they lie in one place, else to the least loaded.
+//! Where a task goes: to the most of the bytes it reads, among those that can begin with it; else to the
+//! least loaded.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,22 +34,22 @@ pub(crate) enum Placement {
 pub(crate) fn place(executors: &Executors, queue_depth: Option<u32>, wish: &Wish) -> Placement {
     // Whoever is the only one cannot be avoided.
     let avoid = wish.avoid.filter(|_| executors.accepting() > 1);
-    let nearest = executors
-        .accepting_iter()
-        .filter(|&(id, _)| Some(id) != avoid)
+    let others = move || {
+        let accepting = executors.accepting_iter();
+        accepting.filter(move |&(id, _)| Some(id) != avoid)
+    };
+    // Ids ascend, and of equals the last is the maximum: hence the reversals.
+    let nearest = others()
+        .filter(|(_, executor)| i64::from(executor.slots_for(wish.partitions)) <= executor.free())
         .filter_map(|(id, executor)| Some((*wish.bytes.get(id)?, id, executor)))
-        // Ids ascend, and of equals the last is the maximum: hence the reversal.
-        .max_by_key(|&(bytes, id, _)| (bytes, Reverse(id)));
-    if let Some((_, id, executor)) = nearest
-        && i64::from(executor.slots_for(wish.partitions)) <= executor.free()
-    {
+        .max_by_key(|&(bytes, id, executor)| (bytes, executor.free(), Reverse(id)));
+    if let Some((_, id, executor)) = nearest {
         return Placement::On(id.clone(), executor.slots_for(wish.partitions));
     }
     let has_room =
         |executor: &Executor| executor.has_room(executor.slots_for(wish.partitions), queue_depth);
-    let roomiest = executors
-        .accepting_iter()
-        .filter(|&(id, executor)| Some(id) != avoid && has_room(executor))
+    let roomiest = others()
+        .filter(|(_, executor)| has_room(executor))
         .max_by_key(|&(id, executor)| (executor.free(), Reverse(id)));
     if let Some((id, executor)) = roomiest {
         return Placement::On(id.clone(), executor.slots_for(wish.partitions));
@@ -112,6 +113,36 @@ mod tests {
         assert_eq!(near(&executors), Placement::On(id("b"), 3));
         executors.occupy(&id("b"), 2);
         assert_eq!(near(&executors), Placement::On(id("a"), 3));
+    }
+
+    #[test]
+    fn of_those_who_hold_as_much_the_least_loaded_is_taken() {
+        let mut executors = pool(&[("a", 4), ("b", 4), ("c", 4)]);
+        let near = |executors: &Executors| {
+            let bytes = BTreeMap::from([(id("a"), 50), (id("b"), 50)]);
+            let wish = Wish { bytes, ..wish(1) };
+            place(executors, None, &wish)
+        };
+        assert_eq!(near(&executors), Placement::On(id("a"), 1));
+        executors.occupy(&id("a"), 1);
+        assert_eq!(near(&executors), Placement::On(id("b"), 1));
+        executors.report_load(&id("b"), 2);
+        assert_eq!(near(&executors), Placement::On(id("a"), 1));
+    }
+
+    #[test]
+    fn a_holder_with_room_goes_before_one_that_holds_nothing() {
+        let mut executors = pool(&[("a", 2), ("b", 4), ("c", 4)]);
+        let near = |executors: &Executors| {
+            let bytes = BTreeMap::from([(id("a"), 70), (id("b"), 20)]);
+            let wish = Wish { bytes, ..wish(2) };
+            place(executors, None, &wish)
+        };
+        executors.occupy(&id("a"), 1);
+        executors.occupy(&id("b"), 1);
+        assert_eq!(near(&executors), Placement::On(id("b"), 2));
+        executors.occupy(&id("b"), 2);
+        assert_eq!(near(&executors), Placement::On(id("c"), 2));
     }
 
     #[test]
