@@ -58,6 +58,21 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("testkit", &[]),
 ];
 
+/// What the engine, the wire and the ports are made of, and the line of each that this is written for.
+/// Another line is a decision, and none that an update of the lock file takes.
+const LINES: [(&str, &str); 10] = [
+    ("arrow", "59"),
+    ("arrow-flight", "59"),
+    ("axum", "0.8"),
+    ("datafusion", "55.2"),
+    ("datafusion-proto", "55.2"),
+    ("object_store", "0.13"),
+    ("parquet", "59"),
+    ("prometheus", "0.14"),
+    ("prost", "0.14"),
+    ("tonic", "0.14"),
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -115,6 +130,21 @@ fn what_is_banned_stays_out_and_what_types_meet_in_is_there_once() {
     assert!(engine.len() > 30, "{engine:?}");
     for name in engine {
         assert_eq!(versions[name], 1, "versions of {name}");
+    }
+}
+
+#[test]
+fn what_everything_is_made_of_is_there_once_and_of_the_line_it_is_written_for() {
+    let all = locked("Cargo.lock");
+    for (name, line) in LINES {
+        let of_name = all.iter().filter(|package| package.name == name);
+        let found: Vec<_> = of_name.map(|package| package.version.as_str()).collect();
+        let [version] = found[..] else {
+            panic!("versions of {name}: {found:?}");
+        };
+        let rest = version.strip_prefix(line);
+        let fits = rest.is_some_and(|rest| rest.starts_with('.'));
+        assert!(fits, "{name} {version} is none of {line}");
     }
 }
 
