@@ -34,6 +34,7 @@ impl Service {
         if shared.driver.drives(ticket.query) {
             return Ok(());
         }
+        let begun = Instant::now().into_std();
         let session = session(&afresh.session)?;
         let catalog = shared.catalog().await?;
         let values = parameters(afresh.parameters.as_ref())?;
@@ -47,7 +48,7 @@ impl Service {
         let requested = Requested::statement(&afresh.sql, &afresh.session, values)?;
         let record = |schema, plan| {
             let sql = afresh.sql.clone();
-            let mut record = QueryRecord::new(ticket.query, sql, schema, plan, now, now);
+            let mut record = QueryRecord::new(ticket.query, sql, schema, plan, begun, now);
             // Its client may have a name for it, and use that again.
             record.requested = Some(requested);
             record

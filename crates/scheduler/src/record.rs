@@ -193,7 +193,7 @@ impl QueryRecord {
             idempotency_key: legacy.idempotency_key,
             requested: legacy.requested,
             accepted_unix_millis: legacy.accepted_unix_millis,
-            planning: Duration::ZERO,
+            planning: legacy.planning,
             limit: legacy.limit,
             ..QueryRecord::new(
                 query,

@@ -40,6 +40,7 @@ pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
         result_ttl_millis: of.kept.map_or(0, millis),
         write: of.write.as_ref().map(writing::to_wire),
         request: requested.map_or_else(String::new, Requested::to_string),
+        planning_micros: u64::try_from(of.planning.as_micros()).unwrap_or(u64::MAX),
     })
 }
 
@@ -123,6 +124,7 @@ pub(crate) struct Legacy {
     pub(crate) requested: Option<Requested>,
     pub(crate) limit: Option<Duration>,
     pub(crate) accepted_unix_millis: u64,
+    pub(crate) planning: Duration,
     pub(crate) stages: Vec<KnownStage>,
 }
 
@@ -180,6 +182,7 @@ pub(crate) fn legacy(known: Known) -> Legacy {
             millis => Some(Duration::from_millis(millis)),
         },
         accepted_unix_millis: statement.accepted_unix_millis,
+        planning: Duration::from_micros(statement.planning_micros),
         stages,
     }
 }
@@ -246,8 +249,12 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use paceline_core::{Action, AttemptState, Core, Event, Now, Options};
-    use paceline_model::{ExchangeKind, OutputId, Stage, StageGraph, StageInput, TaskId};
+    use paceline_model::{
+        ExchangeKind, OutputId, SchedulerId, Stage, StageGraph, StageInput, TaskId,
+    };
     use prost::Message;
 
     use super::*;
@@ -348,6 +355,41 @@ mod tests {
             "it grows with outputs × partitions"
         );
         assert!(length(2000) < 500 * 100, "{}", length(2000));
+    }
+
+    /// What the next owner of a query says of it, by what a journal has of its statement.
+    fn adopted_by(bytes: &[u8]) -> QueryRecord {
+        let known = Known {
+            statement: Some(Statement::decode(bytes).unwrap()),
+            ..Known::default()
+        };
+        let (query, me) = (
+            QueryId::from_slice(&[7; 16]).unwrap(),
+            SchedulerId::new("s"),
+        );
+        QueryRecord::adopted(query, Epoch(1), me, legacy(known), Instant::now())
+    }
+
+    #[test]
+    fn an_adopter_learns_how_long_planning_took() {
+        let stage = stage(0, 1, ExchangeKind::Forward, vec![]);
+        let schema: SchemaRef = Arc::new(Schema::empty());
+        let plan = QueryPlan {
+            graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
+            schema: Arc::clone(&schema),
+            settings: SessionSettings::default(),
+            analyze: false,
+        };
+        let (query, accepted) = (QueryId::from_slice(&[7; 16]).unwrap(), Instant::now());
+        let took = Duration::from_micros(4_321);
+        let (sql, planned) = ("SELECT 1".to_string(), accepted + took);
+        let record = QueryRecord::new(query, sql, schema, Some(plan), accepted, planned);
+        let mut written = statement(&record).unwrap();
+        assert_eq!(adopted_by(&written.encode_to_vec()).planning, took);
+        // As former versions wrote it.
+        written.planning_micros = 0;
+        let before = written.encode_to_vec();
+        assert_eq!(adopted_by(&before).planning, Duration::ZERO);
     }
 
     #[test]

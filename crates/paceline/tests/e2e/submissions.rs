@@ -6,7 +6,7 @@ use paceline::client::SubmitRequest;
 use paceline_model::{QueryId, SchedulerId};
 use paceline_testkit::Role;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answers::agrees;
 use crate::api::{Api, FORMATS, LARGE, NAME, NAMED, id, keys_of};
@@ -45,6 +45,9 @@ async fn a_submitted_query_outlives_its_scheduler() {
     let report = api.ended(1, &query, "finished").await;
     assert_eq!(report["epoch"], 1, "{report}");
     assert_eq!(report["accepted_at"], before["accepted_at"], "{report}");
+    let planning = |of: &Value| of["planning_seconds"].as_f64().unwrap();
+    let differ = (planning(&report) - planning(&before)).abs();
+    assert!(differ < 1e-5, "{report}, and {before}");
     agrees(SLOW, &api.whole(1, &query).await).await.unwrap();
     let (status, again) = api.submit(1, SLOW, Some("nightly")).await;
     assert!(status.is_success(), "{again}");
