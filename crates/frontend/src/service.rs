@@ -51,7 +51,10 @@ pub trait QueryService: Send + Sync + 'static {
     /// says it.
     async fn results(&self, ticket: &Ticket) -> Result<ResultStream, QueryError>;
 
-    /// Stops the query. Stopping one that has ended already is not an error.
+    /// Stops the query. Stopping one that has ended already is not an error: it stays as it ended.
+    ///
+    /// Returns once it stays ended whoever dies, if its client was promised that it does not get lost: it
+    /// was [enqueued](Self::enqueue), or it writes. [`status`](Self::status) tells how it ended then.
     ///
     /// # Errors
     /// [`NotFound`](paceline_model::ErrorClass::NotFound) if nobody knows the query.

@@ -191,6 +191,7 @@ impl QueryRecord {
         self.state = outcome.state;
         self.error = outcome.error;
         self.is_concluded = true;
+        self.tell_of_end();
     }
 }
 

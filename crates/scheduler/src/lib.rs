@@ -28,6 +28,7 @@ mod afresh;
 mod agreement;
 mod attach;
 mod beating;
+mod cancelling;
 mod catalog;
 mod changing;
 mod conclusion;

@@ -16,6 +16,7 @@ use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::cancelling::cancel_here;
 use crate::handover;
 use crate::keyed::gone;
 use crate::record::{Part, ResultState};
@@ -255,9 +256,10 @@ pub(crate) async fn answer(
             Some(status) => status_to_wire(&status),
             None => Err(unknown(query)),
         },
-        Operation::Cancel(_) => match shared.driver.cancel(query) {
-            true => Ok(Answer::Done(cluster::Empty {})),
-            false => Err(unknown(query)),
+        Operation::Cancel(_) => match cancel_here(shared, query).await {
+            Ok(true) => Ok(Answer::Done(cluster::Empty {})),
+            Ok(false) => Err(unknown(query)),
+            Err(error) => Err(error),
         },
         Operation::Result(_) => result(shared, query).await.map(Answer::Result),
         Operation::Submit(submit) => match shared.is_draining() {

@@ -104,6 +104,8 @@ pub(crate) struct QueryRecord {
     result: watch::Sender<ResultState>,
     /// The list of files that a write left: what its tasks come to, while the result is what they count.
     manifest: watch::Sender<ResultState>,
+    /// Brings no more than the word that it has ended, or has its outcome, or another owner.
+    ends: watch::Sender<()>,
     /// How many readers wait for the result or read it.
     pub(crate) readers: usize,
     /// When the last of them left.
@@ -152,6 +154,7 @@ impl QueryRecord {
             inline: HashMap::new(),
             result: watch::Sender::new(ResultState::Pending),
             manifest: watch::Sender::new(ResultState::Pending),
+            ends: watch::Sender::new(()),
             readers: 0,
             idle_since: now,
             consumed: false,
@@ -238,6 +241,25 @@ impl QueryRecord {
 
     pub(crate) fn watch_manifest(&self) -> watch::Receiver<ResultState> {
         self.manifest.subscribe()
+    }
+
+    /// Whether it has an outcome some day, and does not have it yet: until then its end may become another
+    /// one with its next owner.
+    pub(crate) fn awaits_outcome(&self) -> bool {
+        match self.kept {
+            Some(_) => !self.is_concluded,
+            None => self.awaits_commit(),
+        }
+    }
+
+    /// Sees when it has its outcome, or another owner.
+    pub(crate) fn watch_ends(&self) -> watch::Receiver<()> {
+        self.ends.subscribe()
+    }
+
+    /// It has ended, or has its outcome, or another owner.
+    pub(crate) fn tell_of_end(&self) {
+        self.ends.send_replace(());
     }
 
     /// Whether its tasks may be done and it is not: what they wrote does not count yet.
@@ -363,6 +385,7 @@ impl QueryRecord {
                 awaited.send_replace(ResultState::Moved);
             }
         }
+        self.tell_of_end();
     }
 
     /// Whether another scheduler is to be asked about the query.
@@ -375,6 +398,7 @@ impl QueryRecord {
     fn end(&mut self, state: QueryState, now: Instant) {
         self.state = state;
         self.ended.get_or_insert(now);
+        self.tell_of_end();
     }
 
     pub(crate) fn status(

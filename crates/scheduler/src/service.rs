@@ -21,6 +21,7 @@ use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use uuid::Uuid;
 
+use crate::cancelling::cancel_here;
 use crate::finding::{self, Found};
 use crate::handover;
 use crate::keyed::Durable;
@@ -303,7 +304,7 @@ impl QueryService for Service {
     async fn cancel(&self, query: QueryId) -> Result<(), QueryError> {
         let cancel = Operation::Cancel(cluster::Empty {});
         loop {
-            if self.shared.driver.cancel(query) {
+            if cancel_here(&self.shared, query).await? {
                 return Ok(());
             }
             match finding::ask(&self.shared, query, None, &cancel).await {

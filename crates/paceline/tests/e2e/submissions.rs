@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::answers::agrees;
 use crate::api::{Api, FORMATS, LARGE, NAME, NAMED, id, keys_of};
 use crate::held::{Held, creates_in_doubt, held_up};
-use crate::left::{is_journaled, nothing_is_left_but};
+use crate::left::{is_journaled, nothing_is_left, nothing_is_left_but};
 use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
 
 const SMALL: &str = "select count(*) as n from region";
@@ -258,6 +258,39 @@ async fn results_are_kept_for_their_time_and_failures_told() {
     let report = api.ended(1, &id(&accepted), "failed").await;
     let said = report["error"]["message"].as_str().unwrap().to_string();
     assert!(said.contains("200ms"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_of_a_cancel_may_rely_on_it() {
+    let mut running = Running::with_tpch().await;
+    let api = Api::of(&running);
+    let (status, accepted) = api.submit(0, ENDLESS, Some(NAME)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+    let query = id(&accepted);
+    assert_eq!(query, NAMED);
+    api.midway(1, &query).await;
+    let outcome = Held::up(&running, &format!("queries/{NAMED}/finished"));
+    let before = creates_in_doubt(&running, 0).await;
+    let mut cancelling = std::pin::pin!(api.cancel(1, &query));
+    tokio::select! {
+        status = &mut cancelling => panic!("{status}, and it has no outcome"),
+        () = held_up(&running, 0, before) => {}
+    }
+    outcome.let_go();
+    assert_eq!(cancelling.await, StatusCode::NO_CONTENT);
+    running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+
+    assert_eq!(api.report(1, &query).await["state"], "cancelled");
+    let (status, again) = api.submit(1, ENDLESS, Some(NAME)).await;
+    assert!(status.is_success(), "{again}");
+    assert_eq!(
+        (id(&again), &again["state"]),
+        (query.clone(), &json!("cancelled"))
+    );
+    let starting = running.cluster.restart(Role::Scheduler, 0);
+    starting.await.unwrap();
+    assert_eq!(api.report(0, &query).await["state"], "cancelled");
+    nothing_is_left(&running).await;
 }
 
 /// A stored result of several pages is the same however it is read, at a scheduler that did not run it.

@@ -5,11 +5,23 @@ use std::time::Instant;
 use paceline_core::Event;
 use paceline_model::{QueryId, QueryStatus};
 use paceline_plan::WriteInto;
+use tokio::sync::watch;
 
 use super::{Driver, State};
 use crate::record::QueryRecord;
 use crate::shelf::Due;
 use crate::written;
+
+/// What has come of a cancel.
+#[derive(Debug)]
+pub(crate) enum Cancelling {
+    /// The query is not driven here.
+    Elsewhere,
+    /// It will not go on, or has ended before.
+    Over,
+    /// It was told to stop, or had come to its end, and has no outcome yet. This tells when to look again.
+    Ending(watch::Receiver<()>),
+}
 
 impl Driver {
     /// Looks at a query's record.
@@ -114,16 +126,25 @@ impl Driver {
         self.state.lock().shelf.is_gone(&query)
     }
 
-    /// Cancels a query; false if there is none of that id that could be.
-    pub(crate) fn cancel(&self, query: QueryId) -> bool {
+    /// Cancels a query, unless it has ended.
+    pub(crate) fn cancel(&self, query: QueryId) -> Cancelling {
         let mut state = self.state.lock();
-        let Some(record) = state.shelf.get(&query).filter(|record| !record.is_moved()) else {
-            return false;
+        let Some(record) = state.shelf.get(&query) else {
+            return match state.shelf.past(&query) {
+                Some(_) => Cancelling::Over,
+                None => Cancelling::Elsewhere,
+            };
         };
+        if record.is_moved() {
+            return Cancelling::Elsewhere;
+        }
         if !record.state.is_final() && !self.cancel_adopting(&mut state, query) {
             self.apply_locked(&mut state, Event::Cancel { query });
         }
-        true
+        match state.shelf.get(&query) {
+            Some(record) if record.awaits_outcome() => Cancelling::Ending(record.watch_ends()),
+            _ => Cancelling::Over,
+        }
     }
 
     /// How many queries run, and how many wait for their turn.

@@ -37,6 +37,7 @@ use crate::shelf::{Keep, Shelf};
 use crate::wire::{self, LaunchOf};
 use crate::written;
 use adopting::Adopting;
+pub(crate) use clients::Cancelling;
 
 /// Drives all queries of this scheduler. Shared by everything that has something to say.
 ///

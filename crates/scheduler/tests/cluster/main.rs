@@ -1,6 +1,7 @@
 //! Schedulers and executors in one process, over real connections.
 
 mod beacons;
+mod cancels;
 mod catalog;
 mod commits;
 mod flight;

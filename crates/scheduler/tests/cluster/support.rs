@@ -221,6 +221,14 @@ impl Cluster {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Cancels a query; the answer's status.
+    pub(crate) async fn cancel(&self, scheduler: usize, query: &str) -> u16 {
+        let url = self.url(scheduler, &format!("/v1/queries/{query}"));
+        let answer = tokio::time::timeout(PATIENCE, self.client.delete(url).send()).await;
+        let answer = answer.expect("an answer in time").unwrap();
+        answer.status().as_u16()
+    }
+
     /// Waits until a query has finished, and returns its report.
     pub(crate) async fn finished(&self, scheduler: usize, query: &str) -> serde_json::Value {
         let path = format!("/v1/queries/{query}");
