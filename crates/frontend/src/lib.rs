@@ -38,7 +38,7 @@ mod ticket;
 pub use cluster::{ClusterStatus, ExecutorStatus, Readiness, SchedulerStatus};
 pub use flight::{FlightOptions, serve_flight};
 pub use http::{ErrorReport, HttpOptions, QueryReport, serve_http};
-pub use listing::{QueryFilter, QueryPage};
+pub use listing::{Place, QueryFilter, QueryPage};
 pub use metrics::FrontendMetrics;
 pub use service::{Description, Origin, QueryService, ResultStream, Statement, Submitted};
 pub use session::SessionSettings;

@@ -1,10 +1,55 @@
 //! Lists of queries: which ones are wanted, and how those of several schedulers become one list.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
-use paceline_model::{QueryId, QueryState, QueryStatus, SchedulerId};
+use paceline_model::{InvalidId, QueryId, QueryState, QueryStatus, SchedulerId};
 use serde::{Deserialize, Serialize};
+
+/// Where a query stands among others: by when it was accepted, and by its id among those of the same
+/// millisecond. The id of a query that its client named says nothing of when that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// When it was accepted, in milliseconds since 1970 by the clock of who accepted it; 0 if nobody knows.
+    pub accepted_at_unix_ms: u64,
+    /// The query.
+    pub query: QueryId,
+}
+
+impl Place {
+    /// The place of a query.
+    pub fn of(status: &QueryStatus) -> Self {
+        Place {
+            accepted_at_unix_ms: status.accepted_at_unix_ms.unwrap_or_default(),
+            query: status.query,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.accepted_at_unix_ms, self.query)
+    }
+}
+
+impl FromStr for Place {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let read = || {
+            let (accepted, query) = text.split_once('.')?;
+            Some(Place {
+                accepted_at_unix_ms: accepted.parse().ok()?,
+                query: query.parse().ok()?,
+            })
+        };
+        read().ok_or_else(|| InvalidId {
+            text: text.to_string(),
+            expected: "place in a list of queries: take it from where a list says that it goes on",
+        })
+    }
+}
 
 /// Which queries are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,8 +58,8 @@ pub struct QueryFilter {
     pub states: Vec<QueryState>,
     /// Those that this scheduler drives.
     pub owner: Option<SchedulerId>,
-    /// Those that come after this one in a list, which are older.
-    pub after: Option<QueryId>,
+    /// Those that come after this place in a list, which are older.
+    pub after: Option<Place>,
     /// No more than so many.
     pub limit: usize,
 }
@@ -23,11 +68,12 @@ impl QueryFilter {
     /// The most queries that a page has.
     pub const MAX_LIMIT: usize = 1000;
 
-    fn admits(&self, status: &QueryStatus) -> bool {
+    /// Whether a query of that place, state and owner is wanted.
+    pub fn admits(&self, place: Place, state: QueryState, owner: &SchedulerId) -> bool {
         let states = &self.states;
-        (states.is_empty() || states.contains(&status.state))
-            && self.owner.as_ref().is_none_or(|it| *it == status.owner)
-            && self.after.is_none_or(|after| status.query < after)
+        (states.is_empty() || states.contains(&state))
+            && self.owner.as_ref().is_none_or(|it| it == owner)
+            && self.after.is_none_or(|after| place < after)
     }
 }
 
@@ -51,42 +97,50 @@ pub struct QueryPage {
     pub more: bool,
     /// Live schedulers that did not answer, whose queries are missing.
     pub unreachable: Vec<SchedulerId>,
+    /// Why queries may be missing that ended at schedulers which do not remember them, if some may.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 impl QueryPage {
     /// The page of these queries, which may come in any order. Of several reports on one query that
     /// of the latest owner counts.
     pub fn of(all: impl IntoIterator<Item = QueryStatus>, filter: &QueryFilter) -> Self {
-        let mut latest: BTreeMap<Reverse<QueryId>, QueryStatus> = BTreeMap::new();
+        let mut latest: HashMap<QueryId, QueryStatus> = HashMap::new();
         for status in all {
             let standing = |status: &QueryStatus| (status.epoch, status.state.is_final());
-            let key = Reverse(status.query);
-            let known = latest.get(&key).map(standing);
+            let known = latest.get(&status.query).map(standing);
             if known.is_none_or(|known| known < standing(&status)) {
-                latest.insert(key, status);
+                latest.insert(status.query, status);
             }
         }
-        let mut admitted = latest.into_values().filter(|status| filter.admits(status));
+        let admits = |it: &QueryStatus| filter.admits(Place::of(it), it.state, &it.owner);
+        let mut queries: Vec<_> = latest.into_values().filter(admits).collect();
+        queries.sort_by_key(|status| Reverse(Place::of(status)));
+        let more = queries.len() > filter.limit;
+        queries.truncate(filter.limit);
         QueryPage {
-            queries: admitted.by_ref().take(filter.limit).collect(),
-            more: admitted.next().is_some(),
-            unreachable: Vec::new(),
+            queries,
+            more,
+            ..QueryPage::default()
         }
     }
 
     /// One page out of those of several schedulers, each made with the same filter.
     pub fn merged(pages: Vec<QueryPage>, filter: &QueryFilter) -> Self {
         let more = pages.iter().any(|page| page.more);
-        let mut unreachable = Vec::new();
+        let (mut unreachable, mut incomplete) = (Vec::new(), None);
         let mut queries = Vec::new();
         for page in pages {
             unreachable.extend(page.unreachable);
+            incomplete = incomplete.or(page.incomplete);
             queries.extend(page.queries);
         }
         let merged = QueryPage::of(queries, filter);
         QueryPage {
             more: more || merged.more,
             unreachable,
+            incomplete,
             ..merged
         }
     }
@@ -167,12 +221,52 @@ mod tests {
             let pages = vec![QueryPage::of(of_a, &filter), QueryPage::of(of_b, &filter)];
             let page = QueryPage::merged(pages, &filter);
             seen.push(numbers(&page));
-            filter.after = page.queries.last().map(|status| status.query);
+            filter.after = page.queries.last().map(Place::of);
             if !page.more {
                 break;
             }
         }
         assert_eq!(seen, [vec![5, 4], vec![3, 2], vec![1]]);
+    }
+
+    #[test]
+    fn the_latest_is_the_one_that_was_accepted_last() {
+        let accepted = |number, unix_ms| QueryStatus {
+            accepted_at_unix_ms: Some(unix_ms),
+            ..status(number, "a", 0, QueryState::Finished)
+        };
+        // Ids of queries that have names come in any order.
+        let all = [
+            accepted(9, 100),
+            accepted(1, 300),
+            accepted(5, 200),
+            accepted(6, 200),
+        ];
+        let mut filter = QueryFilter::default();
+        assert_eq!(numbers(&QueryPage::of(all.clone(), &filter)), [1, 6, 5, 9]);
+        filter.after = Some(Place::of(&all[3]));
+        assert_eq!(numbers(&QueryPage::of(all, &filter)), [5, 9]);
+    }
+
+    #[test]
+    fn a_place_is_read_back_as_written() {
+        let place = Place::of(&QueryStatus {
+            accepted_at_unix_ms: Some(1_780_000_000_123),
+            ..status(7, "a", 0, QueryState::Finished)
+        });
+        let written = "1780000000123.07070707-0707-0707-0707-070707070707";
+        assert_eq!(place.to_string(), written);
+        assert_eq!(written.parse(), Ok(place));
+        for text in [
+            "",
+            "1",
+            ".",
+            "1.2",
+            "-1.07070707-0707-0707-0707-070707070707",
+        ] {
+            let error = text.parse::<Place>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("'{text}'")), "{error}");
+        }
     }
 
     #[test]
@@ -201,5 +295,12 @@ mod tests {
         let merged = QueryPage::merged(vec![QueryPage::of(some(), &filter), silent], &filter);
         assert_eq!(merged.unreachable, [SchedulerId::new("c")]);
         assert_eq!(merged.queries.len(), 5);
+        assert_eq!(merged.incomplete, None);
+        let away = QueryPage {
+            incomplete: Some("the store is away".to_string()),
+            ..QueryPage::default()
+        };
+        let merged = QueryPage::merged(vec![merged, away], &filter);
+        assert_eq!(merged.incomplete.as_deref(), Some("the store is away"));
     }
 }

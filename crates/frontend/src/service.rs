@@ -86,10 +86,12 @@ pub trait QueryService: Send + Sync + 'static {
     /// any more, or never was.
     async fn stored_result(&self, query: QueryId) -> Result<StoredResult, QueryError>;
 
-    /// Queries of all schedulers that wait, run or have ended lately, the latest first.
+    /// Queries of all schedulers that wait, run or have ended lately, and those that have an outcome whoever
+    /// drove them; the latest first.
     ///
     /// # Errors
-    /// Why no list can be given. Schedulers that do not answer are no reason: the page names them.
+    /// Why no list can be given. Schedulers that do not answer are no reason, and neither is a state store
+    /// that does not: the page says so.
     async fn list(&self, filter: QueryFilter) -> Result<QueryPage, QueryError>;
 
     /// The cluster as this scheduler sees it.

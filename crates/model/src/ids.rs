@@ -22,8 +22,8 @@ pub struct InvalidId {
     pub expected: &'static str,
 }
 
-/// Names one query for its whole life, whichever scheduler owns it. A UUIDv7, so that ids sort by
-/// the time at which the query was accepted; nothing but presentation may rely on that order.
+/// Names one query for its whole life, whichever scheduler owns it. A UUIDv7, or a UUIDv8 made of the
+/// name that its client gave it: so ids do not sort by the time at which their queries were accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct QueryId(pub Uuid);

@@ -92,11 +92,7 @@ impl Service {
     /// The status of a query that nobody drives any more.
     pub(crate) async fn past_status(&self, query: QueryId) -> Result<QueryStatus, QueryError> {
         let ending = self.outcome(query).await?.ok_or_else(|| unknown(query))?;
-        let status = ending.result.get(STATUS).cloned().unwrap_or_default();
-        serde_json::from_value(status).map_err(|e| {
-            let message = format!("the outcome of query {query} cannot be read: {e}");
-            QueryError::new(ErrorClass::Bug, message)
-        })
+        status_of(query, &ending)
     }
 
     /// What became of a query that is over.
@@ -144,6 +140,18 @@ impl Service {
         })?;
         stored(reader)
     }
+}
+
+/// The last status of a query, as its outcome has it.
+///
+/// # Errors
+/// If that says nothing of it.
+pub(crate) fn status_of(query: QueryId, ending: &Ending) -> Result<QueryStatus, QueryError> {
+    let status = ending.result.get(STATUS).cloned().unwrap_or_default();
+    serde_json::from_value(status).map_err(|e| {
+        let message = format!("the outcome of query {query} cannot be read: {e}");
+        QueryError::new(ErrorClass::Bug, message)
+    })
 }
 
 fn stored(reader: ResultReader) -> Result<StoredResult, QueryError> {

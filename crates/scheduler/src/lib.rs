@@ -34,6 +34,7 @@ mod changing;
 mod conclusion;
 mod driver;
 mod duties;
+mod endings;
 mod enqueued;
 mod error;
 mod finding;

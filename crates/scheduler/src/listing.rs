@@ -1,5 +1,6 @@
 //! The list of all schedulers' queries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,19 +9,29 @@ use paceline_model::{ErrorClass, QueryError};
 use paceline_proto::cluster;
 use paceline_store::Beacon;
 
+use crate::endings;
 use crate::shared::Shared;
 
-/// How long a peer may take to list its queries. A list is better short than late.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a peer may take to list its queries, and the state store to tell of those that have ended. A
+/// list is better short than late.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The queries of all live schedulers.
-pub(crate) async fn list(shared: &Shared, filter: &QueryFilter) -> Result<QueryPage, QueryError> {
+/// The queries of all live schedulers, and those that have an outcome.
+pub(crate) async fn list(
+    shared: &Arc<Shared>,
+    filter: &QueryFilter,
+) -> Result<QueryPage, QueryError> {
     let json = serde_json::to_vec(filter).map_err(|e| bug(&e))?;
     let peers = shared.membership.peers();
-    let asked = join_all(peers.iter().map(|peer| ask(shared, peer, json.clone()))).await;
+    let asked = join_all(peers.iter().map(|peer| ask(shared, peer, json.clone())));
+    let (asked, incomplete) = tokio::join!(asked, endings::look(shared, filter));
     let mut pages = vec![own(shared, filter)];
     pages.extend(asked);
-    Ok(QueryPage::merged(pages, filter))
+    let ended = endings::page(shared, filter, &pages).await;
+    pages.push(ended);
+    let mut list = QueryPage::merged(pages, filter);
+    list.incomplete = incomplete.or(list.incomplete);
+    Ok(list)
 }
 
 fn own(shared: &Shared, filter: &QueryFilter) -> QueryPage {

@@ -15,7 +15,8 @@ use paceline_plan::{Catalog, Engine, EngineOptions, Planner, PlannerOptions};
 use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_store::{
-    CatalogLog, Claims, Garbage, JournalMetrics, JournalOptions, Journals, Results, StateStore,
+    CatalogLog, Claims, Garbage, JournalMetrics, JournalOptions, Journals, Outcomes, Results,
+    StateStore,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -26,6 +27,7 @@ use url::Url;
 
 use crate::catalog::Catalogs;
 use crate::driver::{Driver, Parts};
+use crate::endings::Endings;
 use crate::error::StartError;
 use crate::identity::Identity;
 use crate::journaling::Journaling;
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) watched: Watched,
     pub(crate) turns: Turns,
     pub(crate) journaling: Journaling,
+    pub(crate) endings: Endings,
     pub(crate) exchange_peers: paceline_exchange::Peers,
     pub(crate) exchange_metrics: ExchangeMetrics,
     pub(crate) read_budget: ByteSize,
@@ -203,6 +206,7 @@ pub(crate) async fn assemble(
     let journal_metrics = JournalMetrics::register(registry)?;
     let journals = Journals::new(store.clone(), journal_metrics.clone());
     let results = Results::new(roomy.clone());
+    let outcomes = Outcomes::new(roomy.clone());
     let journaling = Journaling {
         // Its listings may be long.
         garbage: Garbage::new(roomy, journals.clone(), results.clone()),
@@ -268,6 +272,7 @@ pub(crate) async fn assemble(
         peers: Peers::default(),
         watched: Watched::default(),
         turns: Turns::default(),
+        endings: Endings::new(outcomes, journaling.claims.clone()),
         journaling: journaling.clone(),
         exchange_peers: paceline_exchange::Peers::new(PeerOptions::default()),
         exchange_metrics: ExchangeMetrics::register(registry)?,

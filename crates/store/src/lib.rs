@@ -5,7 +5,7 @@
 //!   {root}/catalog/{version}    CatalogLog        create-only, versions without gaps
 //!   {root}/members/{scheduler}  Members           beacons, rewritten by their own scheduler
 //!   {root}/journal/{scheduler}  Journal           segments, create-only; see the module `journal`
-//!   {root}/owners, queries      Claims            who adopted what, how it ended
+//!   {root}/owners, queries      Claims            who adopted what, how it ended; see also `Outcomes`
 //!   {root}/results/{query}      Results           durable results; see the module `results`
 //!   {root}/probe/…              probe             scratch, removed again
 //!        │
@@ -46,6 +46,7 @@ mod listing;
 mod location;
 mod members;
 mod metrics;
+mod outcomes;
 mod probe;
 mod record;
 mod request;
@@ -71,6 +72,7 @@ pub use key::Key;
 pub use location::{LocationError, StateLocation};
 pub use members::{Addresses, Beacon, Liveness, Members, Roster, Verdict};
 pub use metrics::StoreMetrics;
+pub use outcomes::Outcomes;
 pub use probe::{ProbeError, probe};
 pub use request::Limits;
 pub use results::{

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use paceline_model::{InvalidId, QueryError, QueryId, QueryState, SchedulerId};
+use paceline_model::{InvalidId, QueryError, QueryState, SchedulerId};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -12,7 +12,7 @@ use super::Door;
 use super::failure::Failure;
 use super::report::QueryReport;
 use super::request::user;
-use crate::listing::QueryFilter;
+use crate::listing::{Place, QueryFilter};
 
 /// What stands behind the question mark.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +33,8 @@ pub(super) struct QueryList {
     next: Option<String>,
     /// Schedulers that did not answer, whose queries are missing.
     unreachable: Vec<SchedulerId>,
+    /// Why queries may be missing that ended at others, if some may.
+    incomplete: Option<String>,
 }
 
 pub(super) async fn list(
@@ -42,13 +44,14 @@ pub(super) async fn list(
     let Query(choice) = choice.map_err(|e| user(e.body_text()))?;
     let filter = choice.filter()?;
     let page = door.service.list(filter).await?;
-    let last = page.queries.last().map(|status| status.query);
+    let last = page.queries.last().map(Place::of);
     let next = last
         .filter(|_| page.more)
         .map(|last| choice.following(last));
     let list = QueryList {
         queries: page.queries.into_iter().map(QueryReport::from).collect(),
         unreachable: page.unreachable,
+        incomplete: page.incomplete,
         next: next.clone(),
     };
     Ok((link(next), Json(list)))
@@ -84,8 +87,8 @@ impl Choice {
         }
     }
 
-    /// The same list after one of its queries.
-    fn following(&self, last: QueryId) -> String {
+    /// The same list after one of its places.
+    fn following(&self, last: Place) -> String {
         let mut pairs = form_urlencoded::Serializer::new(String::new());
         let limit = self.limit.map(|limit| limit.to_string());
         let given = [

@@ -27,6 +27,9 @@ pub struct QueryList {
     pub next: Option<String>,
     /// Schedulers that did not answer, whose queries are missing.
     pub unreachable: Vec<SchedulerId>,
+    /// Why queries may be missing that ended at others, if some may.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 /// A statement that is to run by itself.

@@ -57,6 +57,9 @@ pub(crate) fn queries(arguments: &QueriesArguments) -> Result<(), Failure> {
     for scheduler in list.unreachable {
         eprintln!("the queries of {scheduler} are missing: it did not answer");
     }
+    if let Some(reason) = list.incomplete {
+        eprintln!("queries that have ended may be missing: {reason}");
+    }
     Ok(())
 }
 

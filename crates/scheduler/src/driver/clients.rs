@@ -105,15 +105,13 @@ impl Driver {
         }
     }
 
-    /// The status of every query that is or was driven here, in the order of their ids.
+    /// The status of every query that is or was driven here.
     pub(crate) fn statuses(&self) -> Vec<QueryStatus> {
         let state = self.state.lock();
         let (me, now) = (self.me(), Instant::now());
         let here = state.shelf.iter().filter(|record| !record.is_moved());
         let present = here.map(|record| record.status(&me, state.core.status(record.query), now));
-        let mut all: Vec<_> = state.shelf.all_past().cloned().chain(present).collect();
-        all.sort_by_key(|status| status.query);
-        all
+        state.shelf.all_past().cloned().chain(present).collect()
     }
 
     /// Whether a query ended here, and nothing but that is remembered of it.

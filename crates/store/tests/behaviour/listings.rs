@@ -1,11 +1,17 @@
 //! Listings that break off, lag behind creates, or name things twice.
 
-use paceline_store::{CatalogLog, JournalMetrics, Journals, Key, OnExisting, Replayed, StateStore};
+use std::collections::BTreeSet;
+
+use paceline_model::{QueryId, QueryState};
+use paceline_store::{
+    CatalogLog, Claims, Ending, JournalMetrics, Journals, Key, OnExisting, Outcomes, Replayed,
+    StateStore,
+};
 use prometheus::Registry;
 
 use crate::catalog::{by, table};
 use crate::faulty::Listing;
-use crate::journal::{accepted, begin, finished, name};
+use crate::journal::{accepted, begin, finished, name, query};
 use crate::places::Room;
 
 fn journals(store: StateStore) -> Journals {
@@ -45,6 +51,37 @@ pub(crate) async fn may_fail_lag_and_repeat(room: &Room) {
         let opened = CatalogLog::open(state).await.unwrap();
         assert_eq!(opened.current(), log.current(), "{}: {fault:?}", room.name);
         assert_eq!(faulty.fired(), 4, "{fault:?}");
+    }
+}
+
+/// Those of which nothing but the acceptance is there, or nothing at all, have no outcome.
+pub(crate) async fn show_which_queries_have_an_outcome(room: &Room) {
+    let metrics = JournalMetrics::register(&Registry::new()).unwrap();
+    let claims = Claims::new(room.open(), metrics);
+    let ending = Ending {
+        state: QueryState::Finished,
+        by: name("a"),
+        epoch: Default::default(),
+        error: None,
+        result: Default::default(),
+    };
+    for n in 1..=3 {
+        claims.submit(query(n), &name("a")).await.unwrap();
+    }
+    for n in [2, 3, 4] {
+        claims.finish(query(n), &ending).await.unwrap();
+    }
+    for (fault, last) in [
+        (Listing::Fails, 4),
+        (Listing::Lags, 3),
+        (Listing::Repeats, 4),
+    ] {
+        let (faulty, state) = room.faulty();
+        faulty.on_listings([fault]);
+        let shown = Outcomes::new(state).queries().await.unwrap();
+        let expected: BTreeSet<QueryId> = (2..=last).map(query).collect();
+        assert_eq!(shown, expected, "{}: {fault:?}", room.name);
+        assert_eq!(faulty.fired(), 1, "{fault:?}");
     }
 }
 

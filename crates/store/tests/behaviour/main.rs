@@ -69,6 +69,7 @@ async fn suite(place: &Place) {
     journal::appends_survive_every_fault(&place.fresh()).await;
     takeovers::survive_every_fault(&place.fresh()).await;
     listings::may_fail_lag_and_repeat(&place.fresh()).await;
+    listings::show_which_queries_have_an_outcome(&place.fresh()).await;
     listings::a_journal_ends_where_it_ends_whatever_they_show(&place.fresh()).await;
     garbage::goes_in_time_and_nothing_else_does(&place.fresh()).await;
     results::are_whole_or_not_there(&place.fresh()).await;
