@@ -15,6 +15,7 @@ use paceline_model::{Epoch, ErrorClass, QueryError, QueryId, SchedulerId};
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_store::{JournalError, StoreError};
+use tokio::time::Instant;
 
 use crate::news::News;
 use crate::peers::{Asked, unknown};
@@ -26,6 +27,9 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The same after so many looks without any news: then it is a matter of more than a takeover.
 const LOOK_LATER: Duration = Duration::from_secs(2);
 const LOOKS_OF_A_TAKEOVER: u32 = 50;
+
+/// What a takeover takes at most, beside the time after which silence is enough for one.
+const TAKEOVER: Duration = Duration::from_secs(1);
 
 /// How often somebody who claimed a query may not know it yet. A claim is won a moment before its
 /// query is there.
@@ -46,6 +50,8 @@ pub(crate) enum Found {
 enum Standing {
     /// Somebody will drive it.
     Coming,
+    /// It may be with these, who live by their beacons and did not answer.
+    Unreached(Vec<SchedulerId>),
     /// Somebody claimed it a moment ago, and is alive.
     Claimed,
     /// Whoever drove it is alive, and does not know it any more.
@@ -59,7 +65,8 @@ enum Standing {
 /// Asks a query's owner, whoever that is by then. `first` is who accepted it, if that is known.
 ///
 /// # Errors
-/// What the owner says; or that nobody knows the query.
+/// What the owner says; that nobody knows the query; or that its owner lives and cannot be reached from
+/// here.
 #[expect(
     clippy::disallowed_methods,
     reason = "of a query whose owner does not answer; news of it are not waited out"
@@ -72,6 +79,7 @@ pub(crate) async fn ask(
 ) -> Result<Found, QueryError> {
     let mut changes = shared.driver.newsroom.changes();
     let (mut grace, mut looks) = (GRACE_LOOKS, 0);
+    let mut unreached = None;
     loop {
         changes.borrow_and_update();
         if shared.driver.drives(query) {
@@ -87,8 +95,17 @@ pub(crate) async fn ask(
             return answer.map(Found::Answer);
         }
         let standing = standing(shared, query, first, &asked).await;
-        match standing.map_err(error)? {
-            Standing::Coming => {}
+        let standing = standing.map_err(error)?;
+        unreached = match &standing {
+            // Before, it may have been there, and the question may have waited for its answer.
+            Standing::Unreached(_) => Some(unreached.unwrap_or_else(Instant::now)),
+            _ => None,
+        };
+        match standing {
+            Standing::Unreached(peers) if is_too_long(shared, unreached) => {
+                return Err(cut_off(shared, query, &peers));
+            }
+            Standing::Coming | Standing::Unreached(_) => {}
             Standing::Left if grace > 0 => grace -= 1,
             Standing::Left => return Err(leaving()),
             Standing::Claimed if grace > 0 => grace -= 1,
@@ -112,6 +129,33 @@ fn pause_after(looks: u32) -> Duration {
     }
 }
 
+/// Whether somebody who lives has not been reached for so long that there will be no takeover: others do
+/// reach it, so nobody waits for one.
+fn is_too_long(shared: &Shared, since: Option<Instant>) -> bool {
+    let takeover = shared.journaling.suspicion.takeover_after + TAKEOVER;
+    since.is_some_and(|since| since.elapsed() >= takeover * 2)
+}
+
+/// Whoever may drive the query lives, and this scheduler does not reach it.
+fn cut_off(shared: &Shared, query: QueryId, peers: &[SchedulerId]) -> QueryError {
+    let beacons = shared.membership.peers();
+    let named = peers.iter().map(|peer| {
+        let beacon = beacons.iter().find(|beacon| beacon.scheduler == *peer);
+        match beacon {
+            Some(beacon) => format!("{peer} at {}", beacon.addresses.cluster),
+            None => peer.to_string(),
+        }
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    QueryError::new(
+        ErrorClass::Unavailable,
+        format!(
+            "query {query} may be with {named}: no answer comes from there, though its beacon goes on. \
+             Ask another scheduler, and see to the network between the two"
+        ),
+    )
+}
+
 /// Waits until the query is driven here. A peer that is frozen does not answer for seconds, and its
 /// queries may be this scheduler's by then.
 async fn comes_here(shared: &Shared, query: QueryId) {
@@ -133,10 +177,10 @@ async fn standing(
 ) -> Result<Standing, JournalError> {
     let (holder, epoch) = holder(shared, query, first).await?;
     let Some(holder) = holder else {
-        // One who does not answer may drive it; that shows when it is known to be dead or alive.
+        // One who does not answer may drive it; that shows when it is known to be dead, or answers.
         return match asked.silent.is_empty() {
             true => held_by_any(shared, query, asked).await,
-            false => Ok(Standing::Coming),
+            false => Ok(awaited(shared, &asked.silent)),
         };
     };
     if !shared.membership.knows(&holder) {
@@ -158,6 +202,7 @@ async fn standing(
         return Ok(match (here || asked.denied.contains(&holder), epoch) {
             // It did not answer; or it was not asked, because its beacon went a moment ago. Its journal
             // decides, once it is sealed.
+            (false, _) if asked.silent.contains(&holder) => awaited(shared, &[holder]),
             (false, _) => Standing::Coming,
             (true, Epoch(0)) => Standing::Nowhere,
             (true, _) => Standing::Claimed,
@@ -180,6 +225,18 @@ async fn standing(
         Some(_) => Standing::Coming,
         None => Standing::Lost(epoch.next()),
     })
+}
+
+/// How the query of somebody stands who did not answer.
+fn awaited(shared: &Shared, silent: &[SchedulerId]) -> Standing {
+    let live = silent
+        .iter()
+        .filter(|peer| !shared.membership.is_gone(peer));
+    let live: Vec<SchedulerId> = live.cloned().collect();
+    match live.is_empty() {
+        true => Standing::Coming,
+        false => Standing::Unreached(live),
+    }
 }
 
 /// Who owned the query last, and at which epoch.

@@ -17,4 +17,5 @@ mod port;
 mod queries;
 mod slow_store;
 mod support;
+mod unreached;
 mod unread;
