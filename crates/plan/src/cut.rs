@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{Result, internal_datafusion_err, plan_err};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -26,7 +26,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use paceline_model::{PartitionRange, Stage, StageGraph, StageId, StageInput};
+use paceline_model::{ByteSize, PartitionRange, Stage, StageGraph, StageId, StageInput};
 
 use crate::codec;
 use crate::determinism::{deterministic, divides_by_sums};
@@ -41,16 +41,17 @@ use crate::subqueries::{used_values, uses_value};
 const INLINE_SCAN_BYTES: u64 = 1 << 20;
 
 /// Cuts `plan` into a graph of stages. `context` has the functions that it uses; `small` is what a
-/// plan may scan and still be worth no stage.
+/// plan may scan and still be worth no stage; `largest` is what the plan of a stage may take.
 ///
 /// # Errors
-/// If an operator cannot be sent to an executor.
+/// If an operator cannot be sent to an executor, or a stage is too large.
 pub(crate) fn cut(
     plan: Arc<dyn ExecutionPlan>,
     context: &TaskContext,
     small: u64,
+    largest: ByteSize,
 ) -> Result<StageGraph> {
-    let mut cutter = Cutter::new(context);
+    let mut cutter = Cutter::new(context, largest);
     cutter.inline_bytes = small.min(INLINE_SCAN_BYTES);
     let root = cutter.visit(plan)?;
     cutter.add(root, Sink::Forward)?;
@@ -60,9 +61,13 @@ pub(crate) fn cut(
 /// Makes a graph of a single stage, which one task runs.
 ///
 /// # Errors
-/// If an operator cannot be sent to an executor.
-pub(crate) fn uncut(plan: Arc<dyn ExecutionPlan>, context: &TaskContext) -> Result<StageGraph> {
-    let mut cutter = Cutter::new(context);
+/// If an operator cannot be sent to an executor, or all of them are too large.
+pub(crate) fn uncut(
+    plan: Arc<dyn ExecutionPlan>,
+    context: &TaskContext,
+    largest: ByteSize,
+) -> Result<StageGraph> {
+    let mut cutter = Cutter::new(context, largest);
     cutter.undivided = true;
     cutter.add(plan, Sink::Forward)?;
     cutter.graph()
@@ -73,17 +78,19 @@ struct Cutter<'a> {
     stages: Vec<Stage>,
     undivided: bool,
     inline_bytes: u64,
+    largest: ByteSize,
     /// The operator whose subqueries give values to what is being visited.
     scope: Option<Arc<dyn ExecutionPlan>>,
 }
 
 impl<'a> Cutter<'a> {
-    fn new(context: &'a TaskContext) -> Self {
+    fn new(context: &'a TaskContext, largest: ByteSize) -> Self {
         Cutter {
             context,
             stages: Vec::new(),
             undivided: false,
             inline_bytes: 0,
+            largest,
             scope: None,
         }
     }
@@ -299,6 +306,7 @@ impl<'a> Cutter<'a> {
         let bytes = scan_bytes(&plan);
         let root: Arc<dyn ExecutionPlan> = Arc::new(ExchangeWriteExec::new(plan, sink));
         let (plan, text) = codec::encode_with_text(root, self.context)?;
+        self.carried(plan.len())?;
         self.stages.push(Stage {
             id,
             plan: Arc::from(plan),
@@ -312,6 +320,24 @@ impl<'a> Cutter<'a> {
         });
         Ok(id)
     }
+
+    /// Refuses a stage whose plan is more than a message carries.
+    fn carried(&self, bytes: usize) -> Result<()> {
+        if bytes <= self.largest.as_usize() {
+            return Ok(());
+        }
+        plan_err!(
+            "a part of this statement's plan takes {}, and no more than {} are sent to executors: put \
+             long lists of values into a table and join with that, or divide the statement",
+            mebibytes(bytes as f64),
+            mebibytes(self.largest.0 as f64)
+        )
+    }
+}
+
+/// A number of bytes, for people.
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
 }
 
 /// Whether the plan does little with the rows of an exchange that it reads whole: it takes and leaves

@@ -39,12 +39,15 @@ use crate::writing::{WriteInto, Writing, count_schema, writes};
 pub struct PlannerOptions {
     /// Plans that scan no more than this run as one task on one executor.
     pub small_plan: ByteSize,
+    /// A stage whose plan takes more than this is refused: no message would carry it to an executor.
+    pub largest_stage: ByteSize,
 }
 
 impl Default for PlannerOptions {
     fn default() -> Self {
         PlannerOptions {
             small_plan: ByteSize::mib(32),
+            largest_stage: ByteSize::mib(128),
         }
     }
 }
@@ -331,7 +334,8 @@ impl Planner {
             let plan = materialize(plan, single).await?;
             let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
             let schema = plan.schema();
-            let graph = Arc::new(uncut(plan, &single.task_ctx())?);
+            let largest = self.options.largest_stage;
+            let graph = Arc::new(uncut(plan, &single.task_ctx(), largest)?);
             return Ok(Staged { graph, schema });
         }
         let partitions = slots.iter().map(|&s| s as usize).sum::<usize>().max(2);
@@ -351,7 +355,8 @@ impl Planner {
         let plan = materialize(plan, &state).await?;
         let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
         let schema = plan.schema();
-        let graph = Arc::new(cut(plan, &state.task_ctx(), small)?);
+        let largest = self.options.largest_stage;
+        let graph = Arc::new(cut(plan, &state.task_ctx(), small, largest)?);
         Ok(Staged { graph, schema })
     }
 }

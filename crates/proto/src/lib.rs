@@ -17,6 +17,10 @@ pub use graph::{graph_from_wire, graph_to_wire};
 /// attach.
 pub const PROTOCOL: u32 = 3;
 
+/// The largest message of the control plane. Plans and inventories may be large; this only bounds what a
+/// broken peer can make a process hold.
+pub const MESSAGE_LIMIT: usize = 256 << 20;
+
 /// The control plane: executors attach to schedulers, schedulers talk to each other.
 pub mod cluster {
     #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]

@@ -10,7 +10,8 @@ use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_proto::{
-    Malformed, OutputTable, cluster, error_to_failed, failed_to_error, query_bytes, query_id,
+    MESSAGE_LIMIT, Malformed, OutputTable, cluster, error_to_failed, failed_to_error, query_bytes,
+    query_id,
 };
 use paceline_store::Beacon;
 use parking_lot::Mutex;
@@ -29,8 +30,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TELL_AGAIN: Duration = Duration::from_millis(100);
 /// How long a peer may take to hear something.
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
-
-const MESSAGE_LIMIT: usize = 256 << 20;
 
 /// Connections to other schedulers, made when first needed and kept while they have beacons.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use paceline_frontend::{
     FlightOptions, FrontendMetrics, HttpOptions, QueryService, serve_flight, serve_http,
 };
 use paceline_model::SchedulerId;
+use paceline_proto::MESSAGE_LIMIT;
 use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_store::{Addresses, Members};
 use prometheus::Registry;
@@ -27,8 +28,6 @@ use crate::service::Service;
 use crate::shared::{Shared, assemble};
 use crate::start::{Listeners, beacon, listen, make_tables, open_state};
 use crate::writing::sweep_leftovers;
-
-const MESSAGE_LIMIT: usize = 256 << 20;
 
 /// How often records are looked through, and executors that say nothing are looked for.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);

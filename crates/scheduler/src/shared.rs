@@ -12,8 +12,8 @@ use paceline_core::{Core, Options};
 use paceline_exchange::{ExchangeMetrics, PeerOptions};
 use paceline_model::{ByteSize, Invariant, QueryError};
 use paceline_plan::{Catalog, Engine, EngineOptions, Planner, PlannerOptions};
-use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message as Told;
+use paceline_proto::{MESSAGE_LIMIT, cluster};
 use paceline_store::{
     CatalogLog, Claims, Garbage, JournalMetrics, JournalOptions, Journals, Outcomes, Results,
     StateStore,
@@ -43,6 +43,9 @@ use crate::takeover::Takeover;
 use crate::turns::Turns;
 use crate::watching::Watched;
 use crate::writing::data_location;
+
+/// A launch carries a plan, and where its inputs lie.
+const LARGEST_STAGE: ByteSize = ByteSize(MESSAGE_LIMIT as u64 / 2);
 
 /// What all parts of a scheduler share.
 #[derive(Debug)]
@@ -261,6 +264,7 @@ pub(crate) async fn assemble(
         engine,
         PlannerOptions {
             small_plan: options.small_plan,
+            largest_stage: LARGEST_STAGE,
         },
     )
     .storing_at(data.clone());

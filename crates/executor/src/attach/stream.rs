@@ -8,7 +8,7 @@ use paceline_model::SchedulerId;
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::from_executor::Message as Said;
 use paceline_proto::cluster::from_scheduler::Message as Told;
-use paceline_proto::{PROTOCOL, cluster};
+use paceline_proto::{MESSAGE_LIMIT, PROTOCOL, cluster};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,9 +18,6 @@ use tonic::{Code, Status, Streaming};
 use super::roster::Heard;
 use crate::book::Link;
 use crate::node::Node;
-
-/// Plans and inventories may be large; this only bounds what a broken peer can make us hold.
-const MESSAGE_LIMIT: usize = 256 << 20;
 
 /// What there is to say is said in messages of up to about so many bytes.
 const BATCH_BYTES: usize = 4 << 20;

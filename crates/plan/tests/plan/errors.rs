@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use paceline_model::{ByteSize, ErrorClass, QueryError};
-use paceline_plan::{Engine, EngineOptions, Planned};
+use paceline_plan::{Engine, EngineOptions, Planned, Planner, PlannerOptions};
 
 use crate::support::{Session, fixture};
 
@@ -57,6 +57,35 @@ async fn values_out_of_range_are_the_users() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What no message would carry is refused before anybody runs it, cut into stages or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_is_too_large_to_be_sent_is_the_users() {
+    let session = fixture().await;
+    let options = |largest_stage| PlannerOptions {
+        small_plan: ByteSize(0),
+        largest_stage,
+    };
+    let list = (0..50_000).map(|n| n.to_string()).collect::<Vec<_>>();
+    let sql = format!("SELECT k FROM many WHERE id IN ({})", list.join(", "));
+    for slots in [vec![2_u32, 2, 2], vec![2]] {
+        let plan = async |largest| {
+            let planner = Planner::new(session.engine.clone(), options(largest));
+            let (settings, catalog) = (&session.settings, &session.catalog);
+            planner.plan(&sql, vec![], settings, catalog, &slots).await
+        };
+        let error = plan(ByteSize(100 << 10)).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::User, "{error}");
+        let told = error.message.split("takes ").nth(1).unwrap();
+        let size: f64 = told.split(' ').next().unwrap().parse().unwrap();
+        assert!(size > 0.2, "{error}");
+        assert!(error.message.contains("0.1 MiB are sent"), "{error}");
+        assert!(error.message.contains("into a table"), "{error}");
+        // Just as large as it may be, that is some bytes beside the rounding.
+        let enough = ByteSize(((size + 0.1) * f64::from(1 << 20)) as u64);
+        plan(enough).await.unwrap();
+    }
 }
 
 /// Three files of which the second is spoilt, below a table of their own.

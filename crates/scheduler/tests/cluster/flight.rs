@@ -13,7 +13,11 @@ pub(crate) type Client = FlightSqlServiceClient<Channel>;
 pub(crate) async fn flight(cluster: &Cluster, scheduler: usize) -> Client {
     let address = &cluster.schedulers[scheduler].addresses().flight;
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    Client::new(endpoint.connect().await.unwrap())
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    // What comes back has the statement in it, however long that is.
+    let unlimited = client.inner().clone();
+    *client.inner_mut() = unlimited.max_decoding_message_size(usize::MAX);
+    client
 }
 
 /// Starts a statement; its result is read with the ticket.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Cluster, reference, sorted};
+use crate::flight::{flight, rows};
+use crate::support::{Cluster, lines, reference, sorted};
 
 const STATEMENTS: [&str; 6] = [
     "SELECT count(*) AS n, sum(id) AS s FROM t",
@@ -44,6 +45,38 @@ async fn a_large_result_is_read_from_executors() {
     let rows = cluster.sql(0, sql).await.unwrap();
     assert_eq!(rows.len(), 50_000);
     assert_eq!(sorted(rows), reference("t", &directory, sql).await);
+}
+
+/// Far more than the messages of the protocols carry unless they are told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_of_ten_megabytes_is_journaled_and_run() {
+    const VALUES: i64 = 500_000;
+    const OTHERS: i64 = 1_000_000_000_000;
+    let cluster = Cluster::start(1, 2).await;
+    cluster.make_table("t", 1000).await;
+    let value = |n| if n < 500 { n * 2 } else { OTHERS + n };
+    let values = (0..VALUES).map(|n| value(n).to_string());
+    let values = values.collect::<Vec<_>>().join(",");
+    let mut client = flight(&cluster, 0).await;
+    // So that the journal has it before anything else happens.
+    client.set_header("idempotency-key", "k");
+    let sql = format!("SELECT count(*) AS n FROM t WHERE id IN ({values})");
+    let info = client.execute(sql, None).await.unwrap();
+    let written = cluster.value(0, "paceline_journal_size_bytes", "");
+    assert!(written > f64::from(10 << 20), "{written}");
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let read = rows(&mut client, ticket).await;
+    assert_eq!(lines(&read), [r#"{"n":500}"#]);
+    let query = String::from_utf8(info.app_metadata.to_vec()).unwrap();
+    let report = cluster.finished(0, &query).await;
+    for stage in report["stages"].as_array().unwrap() {
+        assert_eq!(
+            stage["attempts"], stage["tasks"],
+            "stage {}",
+            stage["stage"]
+        );
+    }
+    assert_eq!(cluster.value(0, "paceline_executors_lost_total", ""), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

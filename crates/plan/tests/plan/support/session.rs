@@ -57,7 +57,11 @@ impl Session {
     }
 
     pub(crate) fn planner(&self, small_plan: ByteSize) -> Planner {
-        Planner::new(self.engine.clone(), PlannerOptions { small_plan })
+        let options = PlannerOptions {
+            small_plan,
+            ..PlannerOptions::default()
+        };
+        Planner::new(self.engine.clone(), options)
     }
 
     /// Plans so that everything that can be cut is.
