@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use datafusion::common::{DataFusionError, Result};
 use futures::TryStreamExt;
@@ -43,7 +44,7 @@ impl<'a> Folder<'a> {
         keep: &BTreeSet<String>,
     ) -> std::result::Result<usize, QueryError> {
         let folder = query.to_string();
-        let removed = match directory(location) {
+        let removed = match local(location) {
             Some(root) => {
                 let keep = keep.clone();
                 blocking(move || remove_files(&root, &folder, &keep)).await
@@ -56,7 +57,8 @@ impl<'a> Folder<'a> {
         removed.map_err(|e| classify(&e))
     }
 
-    /// Removes the files of a query that a repeat would have replaced.
+    /// Removes the files of a query that a repeat would have replaced, and what
+    /// [`remove_staged`](Self::remove_staged) does.
     ///
     /// # Errors
     /// If something may be left.
@@ -64,18 +66,54 @@ impl<'a> Folder<'a> {
         &self,
         location: &str,
         query: QueryId,
+        since: u64,
     ) -> std::result::Result<usize, QueryError> {
         if !location.ends_with('/') {
             // The one file appears with the end of its task, and is the statement's to replace.
-            return Ok(0);
+            return self.remove_staged(location, query, since).await;
         }
         let start = format!("{query}-");
-        let removed = match directory(location) {
-            Some(root) => blocking(move || remove_starting(&root, &start)).await,
+        let removed = match local(location) {
+            Some(root) => {
+                let own = move |name: &str| name.starts_with(&start);
+                blocking(move || remove_chosen(&root, own, 0)).await
+            }
             None => {
                 let others = |name: &str| !name.starts_with(&start);
                 self.remove_objects(location, "", others).await
             }
+        };
+        removed.map_err(|e| classify(&e))
+    }
+
+    /// Removes what killed processes had begun to write for a query whose files lie where others look: in a
+    /// directory it stays beside the names that the files were to have. Where the location is one file,
+    /// others may be writing it as well, so only what was written to since `since` goes, in milliseconds
+    /// since 1970. Whoever still writes what goes begins again.
+    ///
+    /// # Errors
+    /// If something may be left.
+    pub async fn remove_staged(
+        &self,
+        location: &str,
+        query: QueryId,
+        since: u64,
+    ) -> std::result::Result<usize, QueryError> {
+        let Some(path) = local(location) else {
+            return Ok(0);
+        };
+        let removed = if location.ends_with('/') {
+            let start = format!("{query}-");
+            let own =
+                move |name: &str| staged_for(name).is_some_and(|whole| whole.starts_with(&start));
+            blocking(move || remove_chosen(&path, own, 0)).await
+        } else {
+            let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
+                return Ok(0);
+            };
+            let (folder, file) = (folder.to_path_buf(), file.to_string_lossy().into_owned());
+            let own = move |name: &str| staged_for(name) == Some(file.as_str());
+            blocking(move || remove_chosen(&folder, own, since)).await
         };
         removed.map_err(|e| classify(&e))
     }
@@ -149,8 +187,8 @@ fn last(path: &Path) -> Option<&str> {
     path.filename()
 }
 
-/// The directory that a location is, if it is one.
-fn directory(location: &str) -> Option<PathBuf> {
+/// Where a location is in the file system, if it is there.
+fn local(location: &str) -> Option<PathBuf> {
     let url = Url::parse(location).ok()?;
     (url.scheme() == "file").then(|| url.to_file_path().ok())?
 }
@@ -193,15 +231,37 @@ fn remove_files(root: &FilePath, folder: &str, keep: &BTreeSet<String>) -> io::R
     Ok(removed)
 }
 
-fn remove_starting(root: &FilePath, start: &str) -> io::Result<usize> {
+/// Removes the files of a folder that are chosen by their names and were written to since a time.
+fn remove_chosen(
+    folder: &FilePath,
+    chosen: impl Fn(&str) -> bool,
+    since: u64,
+) -> io::Result<usize> {
     let mut removed = 0;
-    for entry in entries(root)? {
-        if entry.file_name().to_string_lossy().starts_with(start) {
+    for entry in entries(folder)? {
+        if chosen(&entry.file_name().to_string_lossy()) && written_since(&entry, since)? {
             gone(std::fs::remove_file(entry.path()))?;
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+fn written_since(entry: &std::fs::DirEntry, since: u64) -> io::Result<bool> {
+    let written = match entry.metadata().and_then(|found| found.modified()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        written => written?,
+    };
+    let written = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(written.as_millis() >= u128::from(since))
+}
+
+/// The name that a file is to have once it is whole, if it is none yet, by the rule by which the client of
+/// a directory hides it from listings.
+fn staged_for(name: &str) -> Option<&str> {
+    let (whole, number) = name.split_once('#')?;
+    let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then_some(whole)
 }
 
 #[cfg(test)]
@@ -246,5 +306,64 @@ mod tests {
             !root.join(other.to_string()).exists(),
             "empty folders go too"
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_for_a_query_goes_and_its_files_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let query = QueryId::from_slice(&[7; 16]).unwrap();
+        let other = QueryId::from_slice(&[8; 16]).unwrap();
+        let stays = [
+            format!("{query}-0.csv"),
+            format!("{query}-0.csv#x"),
+            format!("{query}-0.csv#"),
+            format!("{other}-0.csv#1"),
+            "own.csv#1".to_string(),
+        ];
+        let goes = [format!("{query}-0.csv#1"), format!("{query}-12.csv#20")];
+        let path = |name: &String| root.join(name);
+        stays
+            .iter()
+            .chain(&goes)
+            .for_each(|name| touch(&path(name)));
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let folder = Folder::new(&engine);
+        let location = Url::from_directory_path(root).unwrap();
+        // Whose these are their names say.
+        let removed = folder.remove_staged(location.as_str(), query, u64::MAX);
+        assert_eq!(removed.await.unwrap(), 2);
+        assert!(stays.iter().all(|name| path(name).exists()));
+        assert!(goes.iter().all(|name| !path(name).exists()));
+        touch(&path(&goes[0]));
+        let removed = folder.remove_named(location.as_str(), query, u64::MAX);
+        assert_eq!(removed.await.unwrap(), 4, "if it failed, they go as well");
+        assert!(stays[3..].iter().all(|name| path(name).exists()));
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_for_one_file_goes_if_it_can_be_of_the_query() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let query = QueryId::from_slice(&[7; 16]).unwrap();
+        let stays = ["x.csv", "x.csv#old", "y.csv#1", "xx.csv#1"].map(|name| root.join(name));
+        let goes = ["x.csv#1", "x.csv#2"].map(|name| root.join(name));
+        stays.iter().chain(&goes).for_each(|path| touch(path));
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let folder = Folder::new(&engine);
+        let location = Url::from_file_path(root.join("x.csv")).unwrap();
+        let written = std::fs::metadata(&goes[0]).unwrap().modified().unwrap();
+        let written = written.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let later = written + 3_600_000;
+        let removed = folder.remove_staged(location.as_str(), query, later);
+        assert_eq!(removed.await.unwrap(), 0, "it was there before the query");
+        let removed = folder.remove_named(location.as_str(), query, written);
+        assert_eq!(removed.await.unwrap(), 2);
+        assert!(stays.iter().all(|path| path.exists()));
+        assert!(goes.iter().all(|path| !path.exists()));
+        for elsewhere in ["s3://bucket/x.csv", "s3://bucket/x/"] {
+            let removed = folder.remove_staged(elsewhere, query, 0);
+            assert_eq!(removed.await.unwrap(), 0, "such stores have no such files");
+        }
     }
 }

@@ -19,6 +19,9 @@ const SWEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// For how long after it was first seen to have ended a query's folder is looked at.
 const WATCHED: Duration = Duration::from_secs(600);
 
+/// By how much the times of files may be behind the clock of who accepts queries. They move in steps.
+const CLOCKS_MILLIS: u64 = 1_000;
+
 /// Removes what a query left beside the files that count. What cannot be removed now is found by
 /// [`sweep_leftovers`].
 pub(super) async fn remove(
@@ -40,8 +43,13 @@ pub(super) async fn remove(
             let keep = names(count);
             folder.remove_below(location, query, &keep).await
         }
-        WriteInto::Files { location } if failed => folder.remove_named(location, query).await,
-        WriteInto::Files { .. } => return,
+        WriteInto::Files { location } => {
+            let since = accepted(shared, query);
+            match failed {
+                true => folder.remove_named(location, query, since).await,
+                false => folder.remove_staged(location, query, since).await,
+            }
+        }
     };
     match removed {
         Ok(0) => {}
@@ -58,6 +66,13 @@ pub(crate) async fn remove_leftovers(shared: &Arc<Shared>, query: QueryId) {
     if let Some(into) = shared.driver.leaves_behind(query) {
         remove(shared, &into, query, &[], true).await;
     }
+}
+
+/// When a query was accepted, as a file system may count: what was written before is not its own.
+fn accepted(shared: &Shared, query: QueryId) -> u64 {
+    let status = shared.driver.status(&query);
+    let accepted = status.and_then(|status| status.accepted_at_unix_ms);
+    accepted.map_or(u64::MAX, |accepted| accepted.saturating_sub(CLOCKS_MILLIS))
 }
 
 fn names(files: &[DataFile]) -> BTreeSet<String> {

@@ -19,3 +19,4 @@ mod slow_store;
 mod support;
 mod unreached;
 mod unread;
+mod uploads;
