@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// what is damaged or of a later version stays so until somebody does something about it.
 const DOUBLED: [u32; 2] = [3, 8];
 
+/// How often something of a journal has to be damaged in a row before it is given up.
+const GIVEN_UP_AFTER: u32 = 9;
+
 /// How many requests about single queries a takeover has under way at a time. A journal may hold thousands
 /// of them.
 pub(crate) const AT_ONCE: usize = 64;
@@ -57,6 +60,26 @@ pub(crate) fn pause_after(error: &JournalError, failures: u32) -> Duration {
     let [passing, lasting] = DOUBLED;
     let most = if lasts { lasting } else { passing };
     PAUSE * (1 << failures.min(most))
+}
+
+/// Whether what cannot be read of a journal counts for nothing from now on, though it may be that somebody
+/// restores it: with the pauses before, that is after some two minutes. All else that the journal holds has
+/// waited for it.
+pub(crate) fn is_given_up(error: &JournalError, failures: u32) -> bool {
+    let damaged = matches!(error, JournalError::Store(StoreError::Corrupt { .. }));
+    damaged && failures >= GIVEN_UP_AFTER
+}
+
+/// Gives up what is damaged of a journal that was sealed.
+pub(crate) async fn give_up_damaged(
+    journaling: &Journaling,
+    journal: &SchedulerId,
+    me: &SchedulerId,
+) {
+    tracing::error!(%journal, "giving up what cannot be read of the journal");
+    if let Err(error) = journaling.journals.give_up_damaged(journal, me).await {
+        tracing::warn!(%journal, %error, "it could not be given up yet");
+    }
 }
 
 /// Takes a step in the name of `me`, who decided on it; this scheduler may be somebody else by then.
@@ -210,6 +233,26 @@ mod tests {
         assert_eq!(pause_after(&missing, 100), PAUSE * 256);
         assert_eq!(pause_after(&contended, 1), PAUSE * 2);
         assert_eq!(pause_after(&contended, 100), PAUSE * 8, "it may pass");
+    }
+
+    #[test]
+    fn what_is_damaged_is_given_up_in_the_end_and_nothing_else_is() {
+        let [location, key] = [String::new(), String::new()];
+        let corrupt = JournalError::Store(StoreError::Corrupt {
+            location: location.clone(),
+            key: key.clone(),
+            reason: String::new(),
+        });
+        let newer = JournalError::Store(StoreError::Newer {
+            location,
+            key,
+            what: String::new(),
+        });
+        assert!(!is_given_up(&corrupt, GIVEN_UP_AFTER - 1));
+        assert!(is_given_up(&corrupt, GIVEN_UP_AFTER));
+        assert!(!is_given_up(&newer, 100), "a later version can read it");
+        let before = (0..GIVEN_UP_AFTER).map(|failures| pause_after(&corrupt, failures));
+        assert!(before.sum::<Duration>() > Duration::from_secs(60));
     }
 
     #[tokio::test]

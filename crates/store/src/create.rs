@@ -93,8 +93,9 @@ impl StateStore {
             in_doubt |= kind.may_still_land();
             let refused = kind == FailureKind::Refused && !in_doubt;
             requests += 1;
-            match self.read(key, deadline).await {
-                Ok(Some(found)) => return Ok((self.judge(key, write, &found)?, requests)),
+            match self.read_whole(key, deadline).await {
+                Ok(Some(found)) => return Ok((judge(write, found), requests)),
+                Err(damaged @ StoreError::Corrupt { .. }) => return Err(damaged),
                 Ok(None) | Err(_) if refused => {
                     return Err(self.refused(Operation::Create, key, reason));
                 }
@@ -104,17 +105,16 @@ impl StateStore {
         }
         Err(self.unknown(key, last))
     }
+}
 
-    fn judge(&self, key: &Key, write: WriteId, found: &Bytes) -> Result<Created, StoreError> {
-        let (there, payload) = self.unframe(key, found)?;
-        #[cfg(feature = "sabotage")]
-        if paceline_sabotage::leaves_out(paceline_sabotage::Check::ReadBack) {
-            return Ok(Created::Exists(payload));
-        }
-        if there == write {
-            Ok(Created::Won)
-        } else {
-            Ok(Created::Exists(payload))
-        }
+fn judge(write: WriteId, (there, payload): (WriteId, Bytes)) -> Created {
+    #[cfg(feature = "sabotage")]
+    if paceline_sabotage::leaves_out(paceline_sabotage::Check::ReadBack) {
+        return Created::Exists(payload);
+    }
+    if there == write {
+        Created::Won
+    } else {
+        Created::Exists(payload)
     }
 }

@@ -16,6 +16,9 @@ use crate::request::{self, Failure, FailureKind, Limits, Operation};
 use crate::scrub::Scrubber;
 use crate::{Key, StateLocation, StoreError};
 
+/// How often an object is read at most whose checksum is wrong.
+const READS: u32 = 3;
+
 /// A place in an object store where a cluster keeps its state. Cheap to clone.
 ///
 /// Every operation ends within [`Limits::total`]; reads, overwrites and deletes are repeated
@@ -102,10 +105,8 @@ impl StateStore {
     /// # Errors
     /// [`StoreError`] if the store cannot say, or the object is not Paceline's.
     pub async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        match self.read(key, self.deadline()).await? {
-            None => Ok(None),
-            Some(body) => Ok(Some(self.unframe(key, &body)?.1)),
-        }
+        let whole = self.read_whole(key, self.deadline()).await?;
+        Ok(whole.map(|(_, payload)| payload))
     }
 
     /// Writes an object over whatever is there. For beacons alone: of two writes nobody can say
@@ -168,12 +169,34 @@ impl StateStore {
         request::run(operation, limits, deadline, scrubber, metrics, call).await
     }
 
-    /// The whole body of an object, write id and all.
-    pub(crate) async fn read(
+    /// Which write made an object, and its payload. What is damaged is read again: it may have become so
+    /// on its way.
+    pub(crate) async fn read_whole(
         &self,
         key: &Key,
         deadline: Instant,
-    ) -> Result<Option<Bytes>, StoreError> {
+    ) -> Result<Option<(WriteId, Bytes)>, StoreError> {
+        let mut reads = 0;
+        loop {
+            let Some(body) = self.read(key, deadline).await? else {
+                return Ok(None);
+            };
+            reads += 1;
+            match self.unframe(key, &body) {
+                Ok(whole) => return Ok(Some(whole)),
+                Err(error) if reads == READS => return Err(error),
+                Err(_) => {}
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before what was damaged is read again"
+            )]
+            tokio::time::sleep(request::backoff(reads)).await;
+        }
+    }
+
+    /// The whole body of an object, write id and all.
+    async fn read(&self, key: &Key, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
         let path = key.under(&self.inner.root);
         let call = || async { self.inner.objects.get(&path).await?.bytes().await };
         self.repeat(Operation::Get, key, deadline, call).await

@@ -37,6 +37,9 @@ impl Takeover {
                 Ok(found) => Some(Box::new(found)),
                 Err(error) => {
                     tracing::warn!(%journal, %error, "cannot seal the journal yet");
+                    if steps::is_given_up(&error, failures) {
+                        steps::give_up_damaged(&journaling, &journal, &me).await;
+                    }
                     steps::pause_for(steps::pause_after(&error, failures)).await;
                     None
                 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   {root}/journal/{scheduler}/{seq}       Segment   records of one commit; the last may be a seal
 //!   {root}/journal/{scheduler}/drained     Marker    nothing in it matters any more
+//!   {root}/journal/{scheduler}/void        Marker    which of its segments were given up: nobody can read them
 //!   {root}/owners/{query}/{epoch}          Claims    who adopted it
 //!   {root}/queries/{query}/submitted       Claims    who drives a submitted statement
 //!   {root}/queries/{query}/finished        Claims    its one outcome
@@ -16,8 +17,10 @@ mod book;
 mod claims;
 mod error;
 mod metrics;
+mod reading;
 mod replay;
 mod salvage;
+mod sealing;
 mod segment;
 mod writer;
 

@@ -1,25 +1,14 @@
-//! Reading journals, and ending those of others.
+//! The journals of all schedulers: which there are, and how they go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
-use paceline_core::ownership::{Chain, Gap, Take};
 use paceline_model::{QueryId, SchedulerId};
-use paceline_proto::state::record::Record as Kind;
-use paceline_proto::state::{Record, Seal};
 
-use super::salvage::Readable;
 use super::segment::{self, folder};
 use super::{Book, JournalError, JournalMetrics};
 use crate::listing::Found;
-use crate::{Created, Key, StateStore, StoreError, record};
+use crate::{Key, StateStore, StoreError, record};
 
-/// How many segments are read at once.
-const READERS: usize = 16;
-/// How often a journal is read again when it changed meanwhile.
-const TRIES: u32 = 32;
-/// How many segments a seal follows before the journal is read again.
-const SEALS: u64 = 1000;
 const RECORD_VERSION: u32 = 1;
 
 /// What a journal says.
@@ -53,8 +42,8 @@ struct DrainedRecord {
 /// All journals of a cluster.
 #[derive(Debug, Clone)]
 pub struct Journals {
-    store: StateStore,
-    metrics: JournalMetrics,
+    pub(super) store: StateStore,
+    pub(super) metrics: JournalMetrics,
 }
 
 impl Journals {
@@ -138,188 +127,6 @@ impl Journals {
         Ok(removed)
     }
 
-    /// Reads a journal to its end. One that does not exist is empty.
-    ///
-    /// # Errors
-    /// [`JournalError`] if the store cannot be read, a segment is missing or is not understood.
-    pub async fn replay(&self, journal: &SchedulerId) -> Result<Replayed, JournalError> {
-        let mut missing = 0;
-        for _ in 0..TRIES {
-            // A gap means that segments were removed between the listing and the reads.
-            match self.read(journal).await? {
-                Ok(replayed) => return Ok(replayed),
-                Err(gap) => missing = gap.missing,
-            }
-        }
-        Err(JournalError::Missing {
-            location: self.store.location().to_string(),
-            journal: journal.clone(),
-            missing,
-        })
-    }
-
-    async fn read(&self, journal: &SchedulerId) -> Result<Result<Replayed, Gap>, JournalError> {
-        let folder = folder(journal);
-        let keys = self.store.list(&folder, None).await?;
-        if keys.contains(&drained_key(journal)) {
-            let drained = true;
-            return Ok(Ok(Replayed {
-                drained,
-                ..Replayed::default()
-            }));
-        }
-        let numbers: Vec<u64> = keys.iter().filter_map(Key::number).collect();
-        let mut segments: BTreeMap<u64, Readable> = stream::iter(numbers)
-            .map(|seq| async move { Ok::<_, StoreError>((seq, self.get(journal, seq).await?)) })
-            .buffered(READERS)
-            .try_filter_map(|(seq, found)| async move { Ok(found.map(|found| (seq, found))) })
-            .try_collect()
-            .await?;
-        // The listing may lag behind.
-        let mut next = segments.last_key_value().map_or(0, |(seq, _)| seq + 1);
-        while let Some(found) = self.get(journal, next).await? {
-            segments.insert(next, found);
-            next += 1;
-        }
-        self.fold(journal, segments)
-    }
-
-    fn fold(
-        &self,
-        journal: &SchedulerId,
-        segments: BTreeMap<u64, Readable>,
-    ) -> Result<Result<Replayed, Gap>, JournalError> {
-        let mut chain = Chain::default();
-        let mut book = Book::default();
-        let mut left_out = Vec::new();
-        for (seq, found) in segments {
-            match chain.offer(seq, segment::kind_of(&found.segment)) {
-                Take::Begin => {
-                    book = Book::default();
-                    left_out.clear();
-                }
-                Take::Follow => {}
-                Take::Skip => continue,
-            }
-            let key = folder(journal).numbered(seq);
-            left_out.extend(found.left_out.iter().map(|what| format!("{key}: {what}")));
-            book.apply(&found.segment.records)
-                .map_err(|error| self.store.corrupt(&key, error.to_string()))?;
-        }
-        Ok(chain.next().map(|next| Replayed {
-            book,
-            base: chain.base(),
-            next,
-            left_out,
-            drained: false,
-        }))
-    }
-
-    async fn get(&self, journal: &SchedulerId, seq: u64) -> Result<Option<Readable>, StoreError> {
-        let key = folder(journal).numbered(seq);
-        match self.store.get(&key).await? {
-            Some(payload) => segment::decode(&self.store, &key, &payload).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Ends a journal on behalf of `by`, unless it is over already, and returns what it held. Its
-    /// scheduler owns nothing from then on.
-    ///
-    /// # Errors
-    /// [`JournalError`] if it cannot be found out whether the journal is over; asking again is
-    /// harmless.
-    pub async fn seal(
-        &self,
-        journal: &SchedulerId,
-        by: &SchedulerId,
-    ) -> Result<Replayed, JournalError> {
-        let mut created = false;
-        for _ in 0..TRIES {
-            let replayed = self.replay(journal).await?;
-            if replayed.drained || replayed.sealed_by().is_some() {
-                let won = created && replayed.sealed_by() == Some(by);
-                self.count_seal(if won { "won" } else { "lost" });
-                return Ok(replayed);
-            }
-            let tried = match self.try_seal(journal, by, replayed.next).await {
-                Ok(Some(seq)) if seq == replayed.next => self.ended_by(journal, by, replayed).await,
-                Ok(won) => {
-                    created |= won.is_some();
-                    continue;
-                }
-                Err(error) => Err(error),
-            };
-            created = true;
-            match tried {
-                Ok(Some(ended)) => {
-                    self.count_seal("won");
-                    return Ok(ended);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.count_seal("unknown");
-                    return Err(error.into());
-                }
-            }
-        }
-        Err(JournalError::Contended {
-            journal: journal.clone(),
-            tries: TRIES,
-        })
-    }
-
-    /// What a journal held, if the seal that `by` put right behind what was read of it ended it. None if
-    /// that is not certain, because it may have taken the place of a segment that had been removed.
-    ///
-    /// Segments are removed upwards. So as long as the first one that counted is there, none after it was
-    /// removed, and the seal is the next one. One look instead of another replay: a takeover waits for it.
-    async fn ended_by(
-        &self,
-        journal: &SchedulerId,
-        by: &SchedulerId,
-        mut replayed: Replayed,
-    ) -> Result<Option<Replayed>, StoreError> {
-        let first = folder(journal).numbered(replayed.base);
-        if replayed.base == replayed.next || self.store.get(&first).await?.is_none() {
-            return Ok(None);
-        }
-        let seal = [seal_by(by)];
-        let taken_in = replayed.book.apply(&seal);
-        taken_in.map_err(|error| self.store.corrupt(&first, error.to_string()))?;
-        replayed.next += 1;
-        Ok(Some(replayed))
-    }
-
-    /// Tries to put a seal under the first free number from `next` on, and says under which it is. None
-    /// if somebody else sealed the journal.
-    async fn try_seal(
-        &self,
-        journal: &SchedulerId,
-        by: &SchedulerId,
-        next: u64,
-    ) -> Result<Option<u64>, StoreError> {
-        let (_, body) = segment::encode(vec![seal_by(by)]);
-        // A writer that is alive may be as fast as this; the bound is far beyond its luck.
-        for seq in next..next.saturating_add(SEALS) {
-            let key = folder(journal).numbered(seq);
-            match self.store.create(&key, &body).await? {
-                Created::Won => return Ok(Some(seq)),
-                Created::Exists(payload) => {
-                    let found = segment::decode(&self.store, &key, &payload)?;
-                    if segment::sealed_by(&found.segment).is_some() {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn count_seal(&self, outcome: &str) {
-        self.metrics.seals.with_label_values(&[outcome]).inc();
-    }
-
     /// Marks a sealed journal as drained. Only to be called when each of its queries is settled, as
     /// [`Step::Drain`](paceline_core::ownership::Step::Drain) says.
     ///
@@ -353,8 +160,15 @@ impl Journals {
         let numbers: Vec<u64> = keys.iter().filter_map(Key::number).collect();
         let mut removed = 0;
         for seq in numbers {
-            let found = self.get(journal, seq).await?;
-            if found.is_some_and(|found| segment::sealed_by(&found.segment).is_none()) {
+            let goes = match self.get(journal, seq).await {
+                Ok(found) => {
+                    found.is_some_and(|found| segment::sealed_by(&found.segment).is_none())
+                }
+                // It counts for nothing, or the journal would not be drained.
+                Err(StoreError::Corrupt { .. }) => true,
+                Err(error) => return Err(error.into()),
+            };
+            if goes {
                 self.store.delete(&folder(journal).numbered(seq)).await?;
                 removed += 1;
             }
@@ -378,12 +192,7 @@ impl Journals {
     }
 }
 
-fn seal_by(by: &SchedulerId) -> Record {
-    let kind = Kind::Seal(Seal { by: by.to_string() });
-    Record { record: Some(kind) }
-}
-
-fn drained_key(journal: &SchedulerId) -> Key {
+pub(super) fn drained_key(journal: &SchedulerId) -> Key {
     folder(journal).child("drained")
 }
 
@@ -405,56 +214,7 @@ fn scheduler_of(key: &str) -> Option<SchedulerId> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use object_store::memory::InMemory;
-    use paceline_proto::state::Accepted;
-    use prometheus::Registry;
-
     use super::*;
-    use crate::{Journal, JournalOptions, Limits, StoreMetrics};
-
-    fn journals() -> Journals {
-        let store = StateStore::over(
-            Arc::new(InMemory::new()),
-            "memory",
-            Limits::default(),
-            StoreMetrics::register(&Registry::new()).unwrap(),
-        );
-        Journals::new(store, JournalMetrics::register(&Registry::new()).unwrap())
-    }
-
-    fn accepted(n: u8) -> Record {
-        let query = Bytes::copy_from_slice(&[n; 16]);
-        let statement = None;
-        let accepted = Accepted { query, statement };
-        Record {
-            record: Some(Kind::Accepted(accepted)),
-        }
-    }
-
-    /// Between the replay of who seals and its create, the journal may become longer, and then short.
-    #[tokio::test]
-    async fn a_seal_in_the_place_of_a_removed_segment_ends_nothing() {
-        let journals = journals();
-        let [a, b] = ["a", "b"].map(SchedulerId::new);
-        let journal = Journal::begin(a.clone(), journals.clone(), JournalOptions::default());
-        journal.append(accepted(1)).await.unwrap();
-        let early = journals.replay(&a).await.unwrap();
-        assert_eq!((early.base, early.next), (0, 1));
-        journal.append(accepted(2)).await.unwrap();
-        journal.compact().await.unwrap().unwrap();
-        let ghost = journals.try_seal(&a, &b, early.next).await;
-        assert_eq!(ghost, Ok(Some(1)), "it was removed");
-        assert_eq!(journals.ended_by(&a, &b, early).await, Ok(None));
-        assert_eq!(journals.replay(&a).await.unwrap().sealed_by(), None);
-
-        let sealed = journals.seal(&a, &b).await.unwrap();
-        assert_eq!(sealed.sealed_by(), Some(&b));
-        assert_eq!(sealed.book.queries().count(), 2);
-        assert_eq!(journals.replay(&a).await, Ok(sealed), "as it lies there");
-    }
 
     #[test]
     fn a_journal_tells_whose_it_is() {

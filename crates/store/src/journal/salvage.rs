@@ -23,6 +23,27 @@ pub(super) struct Readable {
     pub(super) left_out: Vec<String>,
 }
 
+impl Readable {
+    /// What stands for a segment that counts for nothing.
+    pub(super) fn nothing(why: String) -> Self {
+        Readable {
+            segment: Segment::default(),
+            left_out: vec![why],
+        }
+    }
+
+    /// The same for a snapshot: what comes behind it counts.
+    pub(super) fn empty_snapshot(why: String) -> Self {
+        let snapshot = Kind::Snapshot(Snapshot::default());
+        let record = Record {
+            record: Some(snapshot),
+        };
+        let mut nothing = Readable::nothing(why);
+        nothing.segment.records.push(record);
+        nothing
+    }
+}
+
 /// A [`Segment`] with its records as they were written.
 #[derive(Clone, PartialEq, Message)]
 struct Pieces {

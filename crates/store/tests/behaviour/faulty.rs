@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -57,6 +57,7 @@ pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     writes: Mutex<VecDeque<Fault>>,
     reads: Mutex<VecDeque<bool>>,
+    garbled: AtomicUsize,
     listings: Mutex<VecDeque<Listing>>,
     removals: Mutex<VecDeque<Fault>>,
     fired: AtomicUsize,
@@ -77,6 +78,7 @@ impl FaultyStore {
             inner,
             writes: Mutex::default(),
             reads: Mutex::default(),
+            garbled: AtomicUsize::new(0),
             listings: Mutex::default(),
             removals: Mutex::default(),
             fired: AtomicUsize::new(0),
@@ -94,6 +96,11 @@ impl FaultyStore {
     /// Whether the next reads are to fail.
     pub(crate) fn on_reads(&self, fail: impl IntoIterator<Item = bool>) {
         self.reads.lock().unwrap().extend(fail);
+    }
+
+    /// The next reads bring a byte that is not the one that was written.
+    pub(crate) fn garble_reads(&self, count: usize) {
+        self.garbled.store(count, Ordering::SeqCst);
     }
 
     /// What is wrong with the next listings.
@@ -144,6 +151,23 @@ impl FaultyStore {
         });
         self.late.lock().unwrap().push(write);
     }
+}
+
+/// The same object with its last byte changed.
+async fn garble(got: GetResult) -> Result<GetResult> {
+    let (meta, range) = (got.meta.clone(), got.range.clone());
+    let attributes = got.attributes.clone();
+    let mut bytes = got.bytes().await?.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 0x40;
+    }
+    let whole = stream::once(async move { Ok(Bytes::from(bytes)) });
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(whole.boxed()),
+        meta,
+        range,
+        attributes,
+    })
 }
 
 /// A listing that is not what it should be, but does not fail.
@@ -215,7 +239,18 @@ impl ObjectStore for FaultyStore {
             self.fired.fetch_add(1, Ordering::SeqCst);
             return Err(failure("connection reset while reading"));
         }
-        self.inner.get_opts(location, options).await
+        let got = self.inner.get_opts(location, options).await?;
+        let less = |left: usize| left.checked_sub(1);
+        let garbled = self
+            .garbled
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        match garbled {
+            Ok(_) => {
+                self.fired.fetch_add(1, Ordering::SeqCst);
+                garble(got).await
+            }
+            Err(_) => Ok(got),
+        }
     }
 
     async fn put_multipart_opts(

@@ -63,6 +63,8 @@ async fn suite(place: &Place) {
     journal::ends_with_its_seal(&place.fresh()).await;
     journal::holds_what_it_acknowledged_when_sealed(&place.fresh()).await;
     journal::is_sealed_whatever_a_record_says(&place.fresh()).await;
+    journal::is_ended_whatever_cannot_be_read(&place.fresh()).await;
+    journal::is_read_whatever_lies_before_its_snapshot(&place.fresh()).await;
     journal::is_shortened_by_snapshots(&place.fresh()).await;
     journal::goes_once_it_is_drained(&place.fresh()).await;
     journal::claims_have_one_winner(&place.fresh()).await;
