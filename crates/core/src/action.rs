@@ -21,6 +21,8 @@ pub enum Action {
         stage: StageId,
         /// The partitions that each task takes, in order.
         tasks: Vec<PartitionRange>,
+        /// Attempts with lower numbers are of another division.
+        floor: Attempt,
     },
     /// All tasks of the stage finished and its outputs can be read. Said again when outputs were
     /// lost and made again.

@@ -173,6 +173,8 @@ pub struct KnownStage {
     pub stage: StageId,
     /// All its tasks, in order. Together they take every partition of the stage once.
     pub tasks: Vec<KnownTask>,
+    /// Attempts with lower numbers are of another division.
+    pub floor: Attempt,
 }
 
 /// What a former owner had made of one task.

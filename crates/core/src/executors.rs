@@ -58,10 +58,12 @@ impl Executor {
         partitions.clamp(1, self.slots)
     }
 
-    /// Whether so many slots' worth of work may be added, the queue included.
+    /// Whether so many slots' worth of work may be added, the queue included. One task of each scheduler
+    /// may wait there whatever the others have there: they fill up what becomes free with small ones as
+    /// soon as it does, and no large one would ever come to its turn, which the executor gives in order.
     pub(crate) fn has_room(&self, slots: u32, queue_depth: Option<u32>) -> bool {
         let queue = i64::from(queue_depth.unwrap_or(self.slots));
-        i64::from(slots) <= self.free() + queue
+        self.committed == 0 || i64::from(slots) <= self.free() + queue
     }
 }
 

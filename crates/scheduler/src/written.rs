@@ -62,7 +62,12 @@ pub(crate) fn adopted(query: QueryId, epoch: Epoch, known: Known) -> Record {
 }
 
 /// A stage was divided into tasks.
-pub(crate) fn stage_formed(query: QueryId, stage: StageId, tasks: &[PartitionRange]) -> Record {
+pub(crate) fn stage_formed(
+    query: QueryId,
+    stage: StageId,
+    tasks: &[PartitionRange],
+    floor: Attempt,
+) -> Record {
     let tasks = tasks.iter().map(|range| state::PartitionRange {
         first: range.first,
         count: range.count,
@@ -71,6 +76,7 @@ pub(crate) fn stage_formed(query: QueryId, stage: StageId, tasks: &[PartitionRan
         query: query_bytes(query),
         stage: stage.0,
         tasks: tasks.collect(),
+        first_attempt: floor.0,
     }))
 }
 
@@ -214,6 +220,7 @@ fn stages(known: &Known) -> Vec<KnownStage> {
         KnownStage {
             stage: StageId(formed.stage),
             tasks: tasks.collect(),
+            floor: Attempt(formed.first_attempt),
         }
     });
     formed.collect()
@@ -400,6 +407,7 @@ mod tests {
             query: finished.query.clone(),
             stage: 0,
             tasks: tasks.collect(),
+            first_attempt: 1 << 16,
         };
         let known = Known {
             statement: None,
@@ -407,6 +415,7 @@ mod tests {
             finished: vec![finished],
         };
         let stages = legacy(known).stages;
+        assert_eq!(stages[0].floor, Attempt(1 << 16));
         let outputs = stages[0].tasks.iter().map(|task| task.output.as_ref());
         for output in outputs {
             let summary = &output.unwrap().summary;

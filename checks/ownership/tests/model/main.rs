@@ -25,6 +25,17 @@ fn no_order_of_events_has_a_submission_run_twice_or_not_at_all() {
     is_kept(SUBMITTED);
 }
 
+/// In production many requests are under way beside an append. That makes the world larger than one in
+/// which schedulers also crash; a wrong suspicion leads to the same steps as a crash.
+#[test]
+fn no_order_of_events_breaks_the_protocol_when_creates_overlap_appends() {
+    is_kept(Protocol {
+        crashes: 0,
+        overlap: true,
+        ..Protocol::default()
+    });
+}
+
 /// The world in which the query is submitted, as large as it has to be for the protocol to go wrong.
 const SUBMITTED: Protocol = Protocol {
     rules: Rules::ALL,

@@ -102,6 +102,8 @@ struct Sealed {
     since: Now,
     /// The queries that are not known to be settled. One that is stays so.
     unsettled: BTreeSet<QueryId>,
+    /// Those that were left to others first, and whose claims were looked at again after that.
+    looked_again: BTreeSet<QueryId>,
 }
 
 /// What an event may have changed.
@@ -190,6 +192,7 @@ impl Ownership {
                     unsettled: standing.queries().map(|(query, _)| query).collect(),
                     standing,
                     since: now,
+                    looked_again: BTreeSet::new(),
                 };
                 self.sealed.entry(journal).or_insert(sealed);
             }
@@ -287,7 +290,8 @@ impl Ownership {
             for step in needed {
                 let due = self.due(&step, since);
                 if due <= now {
-                    steps.push(step);
+                    let looks_first = due > since;
+                    steps.push(self.look_first(&holder, step, looks_first));
                 } else {
                     wake = Some(wake.map_or(due, |wake| wake.min(due)));
                 }
@@ -338,6 +342,19 @@ impl Ownership {
             }
         }
         all
+    }
+
+    /// An adoption that was left to others first rests on a claim that was free before their turn: whether
+    /// it is by now is looked at, once. Else all survivors would write down all queries.
+    fn look_first(&mut self, holder: &SchedulerId, step: Step, waited: bool) -> Step {
+        let Step::Adopt { query, epoch, .. } = step else {
+            return step;
+        };
+        let sealed = self.sealed.get_mut(holder).filter(|_| waited);
+        match sealed.is_some_and(|sealed| sealed.looked_again.insert(query)) {
+            true => Step::ReadClaim { query, epoch },
+            false => step,
+        }
     }
 
     /// When it is one's turn: only adoptions have an order.
@@ -560,7 +577,30 @@ mod tests {
         me.handle(sealed("d", &[(n, 0)]), T0);
         let due = T0.after(PATIENCE);
         assert_eq!(me.handle(claim(n, 1, None), T0), [WakeAt(due)]);
-        assert_eq!(me.handle(OwnershipEvent::Tick, due), [adopt("d", n, 1)]);
+        let look = Step::ReadClaim {
+            query: query(n),
+            epoch: Epoch(1),
+        };
+        let again = me.handle(OwnershipEvent::Tick, due);
+        assert_eq!(again, [Take(look)], "it may be another's by now");
+        assert_eq!(me.handle(claim(n, 1, None), due), [adopt("d", n, 1)]);
+    }
+
+    #[test]
+    fn what_others_adopted_in_their_turn_is_not_written_down() {
+        let live: BTreeSet<_> = ["me", "b"].map(scheduler).into();
+        let second = (0..100).find(|n| *ranked(query(*n), &live)[1] == scheduler("me"));
+        let n = second.unwrap();
+        let mut me = Ownership::new(scheduler("me"), PATIENCE);
+        me.handle(OwnershipEvent::Members { live }, T0);
+        me.handle(sealed("d", &[(n, 0)]), T0);
+        me.handle(claim(n, 1, None), T0);
+        me.handle(OwnershipEvent::Tick, T0.after(PATIENCE));
+        let drain = Step::Drain {
+            journal: scheduler("d"),
+        };
+        let late = T0.after(PATIENCE);
+        assert_eq!(me.handle(claim(n, 1, Some("b")), late), [Take(drain)]);
     }
 
     #[test]

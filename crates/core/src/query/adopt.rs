@@ -44,7 +44,7 @@ impl Query {
         }
         let ranges = known.tasks.iter().map(|task| task.partitions);
         self.tasks += known.tasks.len() as u32;
-        let (next, floor) = (first_attempt(self.epoch), self.floor);
+        let (next, floor) = (first_attempt(self.epoch), self.floor.max(known.floor));
         self.stages[known.stage].form(ranges, next, floor);
         self.refresh(known.stage);
     }

@@ -66,12 +66,15 @@ impl Query {
         let tasks = task_count(spec, shared.executors.accepting(), &shared.options);
         let tasks: Vec<_> = ranges(spec.partitions, tasks).collect();
         self.tasks += tasks.len() as u32;
-        let (next, floor) = (first_attempt(self.epoch), self.floor);
-        self.stages[id].form(tasks.iter().copied(), next, floor);
+        // A former owner may have divided it otherwise, and nothing tells how: what is left of that is not
+        // of these tasks.
+        let first = first_attempt(self.epoch);
+        self.stages[id].form(tasks.iter().copied(), first, first);
         shared.out.tell(Action::StageFormed {
             query: self.id,
             stage: id,
             tasks,
+            floor: first,
         });
     }
 

@@ -135,6 +135,7 @@ fn known(stage: u32, outputs: &[Option<(&str, u32)>], count: u32) -> KnownStage 
     KnownStage {
         stage: StageId(stage),
         tasks: tasks.collect(),
+        floor: Attempt(0),
     }
 }
 
@@ -150,6 +151,53 @@ fn adopt(stages: Vec<KnownStage>, held: Vec<(&str, HeldQuery)>) -> Event {
             .map(|(name, held)| (executor(name), held))
             .collect(),
     }
+}
+
+/// Nobody wrote down how its former owner had divided a stage, and another division has other rows.
+#[test]
+fn what_is_left_of_another_division_is_not_taken_back() {
+    let mut bench = Bench::with_executors(1);
+    // No task of the stage can be launched yet, so each is vacant.
+    bench.submit(2, scan(4));
+    bench.submit(3, scan(4));
+    bench.tell(adopt(vec![], vec![]));
+    let left = held(&[attempt(0, 0, 0)], &[]);
+    let actions = bench.attach("b", 4, vec![left]);
+    let gone = [("b".to_string(), attempt(0, 0, 0))];
+    assert_eq!(released(&actions), gone);
+    assert_eq!(bench.done(0), 0);
+}
+
+/// Nor does the next owner, which knows the present division.
+#[test]
+fn a_later_owner_takes_back_nothing_of_an_earlier_division_either() {
+    let mut bench = Bench::with_executors(1);
+    let mut divided = known(0, &[None, None], 2);
+    divided.floor = Attempt(1 << 16);
+    bench.submit(2, scan(4));
+    bench.submit(3, scan(4));
+    let Event::Adopt {
+        query,
+        graph,
+        deadline,
+        held: nothing,
+        ..
+    } = adopt(vec![], vec![])
+    else {
+        panic!("it is an adoption")
+    };
+    bench.tell(Event::Adopt {
+        query,
+        graph,
+        epoch: Epoch(2),
+        deadline,
+        stages: vec![divided],
+        held: nothing,
+    });
+    let left = held(&[attempt(0, 0, 0), attempt(0, 1, 1 << 16)], &[]);
+    let actions = bench.attach("b", 4, vec![left]);
+    assert_eq!(released(&actions), [("b".to_string(), attempt(0, 0, 0))]);
+    assert_eq!(bench.done(0), 1, "what the last owner made of it counts");
 }
 
 #[test]

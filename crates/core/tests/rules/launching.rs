@@ -152,13 +152,30 @@ fn what_other_schedulers_run_counts() {
             slots_queued: 4,
         });
     }
-    assert!(places(&bench.submit(2, scan(1))).is_empty());
+    assert_eq!(places(&bench.submit(2, scan(1))), ["a"], "the first there");
+    assert!(places(&bench.submit(3, scan(1))).is_empty());
     let actions = bench.tell(Event::Load {
         executor: executor("b"),
         slots_used: 4,
         slots_queued: 0,
     });
     assert_eq!(places(&actions), ["b"]);
+}
+
+/// Others fill up what becomes free with small tasks as soon as it does.
+#[test]
+fn a_large_task_waits_at_the_executor_behind_those_of_others() {
+    let mut bench = Bench::with_executors(1);
+    bench.tell(Event::Load {
+        executor: executor("a"),
+        slots_used: 4,
+        slots_queued: 4,
+    });
+    assert_eq!(places(&bench.submit(Q, scan(4))), ["a"]);
+    assert!(
+        places(&bench.submit(2, scan(1))).is_empty(),
+        "one is enough"
+    );
 }
 
 #[test]

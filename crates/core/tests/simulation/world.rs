@@ -8,7 +8,7 @@ use paceline_core::{
     Now, Options, Outcome, StageOutputs,
 };
 use paceline_model::{
-    Epoch, ErrorClass, ExecutorId, LostOutput, OutputId, OutputLocation, OutputSummary,
+    Attempt, Epoch, ErrorClass, ExecutorId, LostOutput, OutputId, OutputLocation, OutputSummary,
     PartitionRange, QueryError, QueryId, StageGraph, StageId,
 };
 
@@ -19,7 +19,7 @@ use crate::rng::Rng;
 /// What a journal would know of a query.
 #[derive(Clone)]
 pub(crate) enum Record {
-    Formed(StageId, Vec<PartitionRange>),
+    Formed(StageId, Vec<PartitionRange>, Attempt),
     Finished(StageId, StageOutputs),
 }
 
@@ -135,9 +135,10 @@ impl World {
                 query,
                 stage,
                 tasks,
+                floor,
             } => {
                 let journal = &mut self.clients.get_mut(&query).unwrap().journal;
-                journal.push(Record::Formed(stage, tasks));
+                journal.push(Record::Formed(stage, tasks, floor));
             }
             Action::StageFinished {
                 query,
@@ -530,13 +531,20 @@ fn known_stages(journal: &[Record]) -> Vec<KnownStage> {
     let mut known: BTreeMap<StageId, KnownStage> = BTreeMap::new();
     for record in journal {
         match record {
-            Record::Formed(stage, ranges) => {
+            Record::Formed(stage, ranges, floor) => {
                 let tasks = ranges.iter().map(|&partitions| KnownTask {
                     partitions,
                     output: None,
                 });
-                let (stage, tasks) = (*stage, tasks.collect());
-                known.insert(stage, KnownStage { stage, tasks });
+                let (stage, tasks, floor) = (*stage, tasks.collect(), *floor);
+                known.insert(
+                    stage,
+                    KnownStage {
+                        stage,
+                        tasks,
+                        floor,
+                    },
+                );
             }
             Record::Finished(stage, outputs) => {
                 let tasks = &mut known.get_mut(stage).unwrap().tasks;

@@ -156,7 +156,11 @@ impl Driver {
                 query,
                 stage,
                 tasks,
-            } => self.note(state, *query, written::stage_formed(*query, *stage, tasks)),
+                floor,
+            } => {
+                let formed = written::stage_formed(*query, *stage, tasks, *floor);
+                self.note(state, *query, formed);
+            }
             Action::StageFinished {
                 query,
                 stage,

@@ -161,6 +161,7 @@ mod tests {
                     query: query.clone(),
                     stage: 1,
                     tasks: vec![state::PartitionRange { first: 0, count: 4 }],
+                    first_attempt: 0,
                 }),
                 "12180a100707070707070707070707070707070710011a021004",
             ),

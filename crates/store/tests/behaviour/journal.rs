@@ -80,6 +80,7 @@ fn formed(n: u8) -> Record {
         query: bytes(n),
         stage: 0,
         tasks: vec![PartitionRange { first: 0, count: 4 }],
+        first_attempt: 0,
     }))
 }
 
