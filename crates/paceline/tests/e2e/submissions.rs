@@ -12,7 +12,10 @@ use crate::answers::agrees;
 use crate::api::{Api, FORMATS, LARGE, NAME, NAMED, id, keys_of};
 use crate::held::{Held, creates_in_doubt, held_up};
 use crate::left::{is_journaled, nothing_is_left, nothing_is_left_but};
-use crate::support::{Running, SLOW, flags, labelled, of_schedulers, until};
+use crate::support::{
+    Running, SLOW, attempts, flags, joining, labelled, of_executors, of_schedulers, until,
+};
+use crate::takeover::ATTEMPTS;
 
 const SMALL: &str = "select count(*) as n from region";
 
@@ -136,20 +139,16 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     let api = Api::of(&running);
     let owner = running.http(0).status().await.unwrap().scheduler;
     let recorded = is_told_once_it_is_recorded(&running, &owner).await;
+    api.ended(0, &recorded.to_string(), "finished").await;
+    let begun_before = of_executors(&running, ATTEMPTS).await;
     let claim = Held::up(&running, &format!("queries/{NAMED}/submitted"));
     let (status, refused) = api.submit(0, SMALL, Some(NAME)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refused}");
     let (_, accepted) = api.submit(0, SLOW, None).await;
     let query = id(&accepted);
-    api.midway(0, &query).await;
+    joins(&running, query.parse().unwrap()).await;
     is_journaled(&running, 0, query.parse().unwrap()).await;
-    for scheduler in 0..2 {
-        running
-            .cluster
-            .kill(Role::Scheduler, scheduler)
-            .await
-            .unwrap();
-    }
+    running.cluster.kill_all(Role::Scheduler).await.unwrap();
     claim.let_go();
     start_schedulers(&mut running).await;
     let report = api.ended(0, &query, "finished").await;
@@ -167,7 +166,26 @@ async fn submitted_queries_go_on_when_all_schedulers_were_dead() {
     }
     the_claim_was_made_for(&running, &api, &owner).await;
     let kept: [QueryId; 2] = [query.as_str(), NAMED].map(|query| query.parse().unwrap());
+    // Neither what was finished when they died nor what ran was begun again.
+    let mut tasks = 0;
+    for query in kept {
+        let report = running.http(0).query(query).await.unwrap();
+        tasks += attempts(&report).1;
+    }
+    let begun = of_executors(&running, ATTEMPTS).await - begun_before;
+    assert_eq!(begun, f64::from(tasks), "a task was begun twice");
     nothing_is_left_but(&running, &[kept[0], kept[1], recorded]).await;
+}
+
+/// Waits until all tasks of the join of a query run at the first scheduler.
+async fn joins(running: &Running, query: QueryId) {
+    let http = running.http(0);
+    until("it joins", || async {
+        let report = http.query(query).await.unwrap();
+        assert!(!report.state.is_final(), "it ended too soon: {report:?}");
+        joining(&report).then_some(())
+    })
+    .await;
 }
 
 /// A client hears of its query once that is in the journal of the scheduler it was sent to, the first one.

@@ -15,7 +15,7 @@ use crate::support::{
     until,
 };
 
-const ATTEMPTS: &str = "paceline_executor_attempts_total";
+pub(crate) const ATTEMPTS: &str = "paceline_executor_attempts_total";
 const PLANNED: &str = "paceline_query_planning_seconds_count";
 
 /// Starts a statement at a scheduler and waits until it has come so far.

@@ -150,6 +150,15 @@ impl Process {
         }
     }
 
+    /// SIGKILL, without waiting until it is gone.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start_to_kill(&mut self) -> Result<(), ProcessError> {
+        let killed = self.child.start_kill();
+        killed.map_err(|source| self.system("kill", source))
+    }
+
     /// SIGKILL, and waits until it is gone.
     ///
     /// # Errors

@@ -200,6 +200,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// SIGKILL to every process of a role, and only then waits until they are gone: none has time to do
+    /// anything about the death of another one.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn kill_all(&mut self, role: Role) -> Result<(), ClusterError> {
+        for node in self.nodes_mut(role) {
+            if let Some(process) = &mut node.process {
+                process.start_to_kill()?;
+            }
+        }
+        for index in 0..self.nodes(role).len() {
+            self.kill(role, index).await?;
+        }
+        Ok(())
+    }
+
     /// SIGTERM, and waits for the end.
     ///
     /// # Errors
