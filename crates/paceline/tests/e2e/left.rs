@@ -1,39 +1,23 @@
-//! What is left once queries have ended: nothing but what is to stay. And what a journal tells of
-//! those that have not.
+//! What is left once queries have ended: nothing but what is to stay, and of that nothing which time would
+//! not take away. And what a journal tells of those that have not.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use paceline_model::{QueryId, SchedulerId};
-use paceline_store::{
-    Claims, JournalMetrics, Journals, Limits, Members, Results, StateLocation, StateStore,
-    StoreMetrics,
-};
+use paceline_store::{Members, Results, StateLocation};
 use paceline_testkit::ClusterPlan;
-use prometheus::Registry;
 
 use crate::metrics::Metrics;
-use crate::storm::after::owned;
+use crate::storm::after::{HELD, SEALS};
+use crate::storm::state::State;
 use crate::support::{Running, flags, until};
 
 /// Within which what nobody needs any more goes: beyond the longest time that anything is kept.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const LOOK: Duration = Duration::from_millis(100);
-
-/// The seal of a drained journal stays, and a second one where it was put in the place of a segment
-/// that had just gone.
-const SEALS: usize = 2;
-
-/// What an executor counts while it holds something of a query.
-const HELD: [&str; 5] = [
-    "paceline_executor_slots_used",
-    "paceline_executor_slots_queued",
-    "paceline_executor_memory_used_bytes",
-    "paceline_exchange_outputs",
-    "paceline_exchange_disk_bytes",
-];
 
 /// Where the schedulers of a plan keep their state.
 pub(crate) fn location(plan: &ClusterPlan) -> StateLocation {
@@ -70,20 +54,43 @@ pub(crate) async fn nothing_is_left(running: &Running) {
 /// The same, but for the results of these queries, which are kept.
 pub(crate) async fn nothing_is_left_but(running: &Running, results: &[QueryId]) {
     running.turn.end();
-    let state = State::of(running);
+    let state = state_of(running);
     let deadline = Instant::now() + LIMIT;
     loop {
         let mut left = on_executors(running).await;
         let live = live(running, &mut left).await;
-        match state.left(running, &live, results).await {
+        match in_state(&state, &live, results).await {
             Ok(more) => left.extend(more),
             // Segments may go while they are read.
             Err(problem) => left.push(problem),
         }
         if left.is_empty() {
-            return;
+            break;
         }
         assert!(Instant::now() < deadline, "left after {LIMIT:?}: {left:#?}");
+        tokio::time::sleep(LOOK).await;
+    }
+    time_takes_the_rest(running, &state, results).await;
+}
+
+/// Waits until a sweep has taken away all that only time takes away. What a live journal holds of queries
+/// that were others' goes with its next snapshot.
+async fn time_takes_the_rest(running: &Running, state: &State, results: &[QueryId]) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut left = Vec::new();
+        let live = live(running, &mut left).await;
+        match state.left_by_a_sweep(&live, results).await {
+            Ok(more) => left.extend(more),
+            Err(problem) => left.push(problem),
+        }
+        if left.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "left by a sweep after {LIMIT:?}: {left:#?}"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -91,14 +98,14 @@ pub(crate) async fn nothing_is_left_but(running: &Running, results: &[QueryId]) 
 /// Waits until the journal of a scheduler tells how every stage was divided of which a query of its has
 /// tasks: without that, a successor cannot tell what executors hold.
 pub(crate) async fn is_journaled(running: &Running, scheduler: usize, query: QueryId) {
-    let state = State::of(running);
+    let state = state_of(running);
     let http = running.http(scheduler);
     let journal = http.status().await.unwrap().scheduler;
     until("its stages are in the journal", || async {
         let report = http.query(query).await.unwrap();
         let begun = report.stages.iter().filter(|stage| stage.tasks > 0);
         let begun: BTreeSet<u32> = begun.map(|stage| stage.stage.0).collect();
-        let formed = state.formed(&journal, query).await;
+        let formed = formed(&state, &journal, query).await;
         (!begun.is_empty() && begun.is_subset(&formed)).then_some(())
     })
     .await;
@@ -149,85 +156,55 @@ async fn live(running: &Running, left: &mut Vec<String>) -> BTreeSet<SchedulerId
     live
 }
 
-struct State {
-    store: StateStore,
-    journals: Journals,
-    claims: Claims,
+fn state_of(running: &Running) -> State {
+    State::open(&running.state).unwrap()
 }
 
-impl State {
-    fn of(running: &Running) -> State {
-        let registry = Registry::new();
-        let metrics = StoreMetrics::register(&registry).unwrap();
-        let store = StateStore::open(&running.state, Limits::default(), metrics).unwrap();
-        let metrics = JournalMetrics::register(&registry).unwrap();
-        State {
-            journals: Journals::new(store.clone(), metrics.clone()),
-            claims: Claims::new(store.clone(), metrics),
-            store,
-        }
-    }
-
-    /// The stages of a query of which a journal tells how they were divided.
-    async fn formed(&self, journal: &SchedulerId, query: QueryId) -> BTreeSet<u32> {
-        let replayed = self.journals.replay(journal).await.unwrap();
-        let held = replayed.book.held(query);
-        let formed = held.map(|held| held.known.formed.iter().map(|formed| formed.stage));
-        formed.into_iter().flatten().collect()
-    }
-
-    async fn left(
-        &self,
-        running: &Running,
-        live: &BTreeSet<SchedulerId>,
-        kept: &[QueryId],
-    ) -> Result<Vec<String>, String> {
-        let mut left = self.in_journals(running, live).await?;
-        let members = Members::new(self.store.clone());
-        let beacons = members.list().await.map_err(text)?.beacons;
-        let beacons = beacons.into_iter().map(|beacon| beacon.scheduler);
-        let beacons: BTreeSet<SchedulerId> = beacons.collect();
-        if beacons != *live {
-            left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
-        }
-        let results = Results::new(self.store.clone()).queries().await;
-        let results = results.map_err(text)?;
-        let unwanted = results.iter().filter(|query| !kept.contains(query));
-        left.extend(unwanted.map(|query| format!("a result of {query}")));
-        Ok(left)
-    }
-
-    async fn in_journals(
-        &self,
-        running: &Running,
-        live: &BTreeSet<SchedulerId>,
-    ) -> Result<Vec<String>, String> {
-        let mut left = Vec::new();
-        for journal in self.journals.schedulers().await.map_err(text)? {
-            let replayed = self.journals.replay(&journal).await.map_err(text)?;
-            if live.contains(&journal) {
-                let queries = owned(&journal, &replayed, &self.claims).await?;
-                if queries > 0 {
-                    left.push(format!("{queries} queries in the journal of {journal}"));
-                }
-                continue;
-            }
-            let segments = segments(running, &journal);
-            if !replayed.drained || segments > SEALS {
-                left.push(format!("{segments} segments of {journal}, which is gone"));
-            }
-        }
-        Ok(left)
-    }
+/// The stages of a query of which a journal tells how they were divided.
+async fn formed(state: &State, journal: &SchedulerId, query: QueryId) -> BTreeSet<u32> {
+    let replayed = state.journals.replay(journal).await.unwrap();
+    let held = replayed.book.held(query);
+    let formed = held.map(|held| held.known.formed.iter().map(|formed| formed.stage));
+    formed.into_iter().flatten().collect()
 }
 
-/// How many segments of a journal there are in a directory. No test ends the journal of a scheduler whose
-/// state lies elsewhere.
-fn segments(running: &Running, journal: &SchedulerId) -> usize {
-    let folder = running.directory.path().join("state/journal");
-    let entries = std::fs::read_dir(folder.join(journal.as_str()));
-    let names = entries.into_iter().flatten().flatten();
-    names.filter(|entry| entry.file_name() != "drained").count()
+async fn in_state(
+    state: &State,
+    live: &BTreeSet<SchedulerId>,
+    kept: &[QueryId],
+) -> Result<Vec<String>, String> {
+    let mut left = in_journals(state, live).await?;
+    let members = Members::new(state.store.clone());
+    let beacons = members.list().await.map_err(text)?.beacons;
+    let beacons = beacons.into_iter().map(|beacon| beacon.scheduler);
+    let beacons: BTreeSet<SchedulerId> = beacons.collect();
+    if beacons != *live {
+        left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
+    }
+    let results = Results::new(state.store.clone()).queries().await;
+    let results = results.map_err(text)?;
+    let unwanted = results.iter().filter(|query| !kept.contains(query));
+    left.extend(unwanted.map(|query| format!("a result of {query}")));
+    Ok(left)
+}
+
+async fn in_journals(state: &State, live: &BTreeSet<SchedulerId>) -> Result<Vec<String>, String> {
+    let mut left = Vec::new();
+    for journal in state.journals.schedulers().await.map_err(text)? {
+        let replayed = state.journals.replay(&journal).await.map_err(text)?;
+        if live.contains(&journal) {
+            let queries = state.owned(&journal, &replayed).await?;
+            if queries > 0 {
+                left.push(format!("{queries} queries in the journal of {journal}"));
+            }
+            continue;
+        }
+        let segments = state.segments(&journal).await?;
+        if !replayed.drained || segments > SEALS {
+            left.push(format!("{segments} segments of {journal}, which is gone"));
+        }
+    }
+    Ok(left)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

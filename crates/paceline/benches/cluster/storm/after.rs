@@ -4,13 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use paceline_model::{Epoch, Invariant, QueryId, SchedulerId};
-use paceline_store::{
-    Claims, JournalMetrics, Journals, Limits, Members, Replayed, Results, StateLocation,
-    StateStore, StoreMetrics,
-};
+use paceline_model::{Invariant, QueryId, SchedulerId};
+use paceline_store::{Members, Results};
 use paceline_testkit::Node;
-use prometheus::Registry;
 
 use super::forecast::COUNT;
 use super::tables;
@@ -20,50 +16,84 @@ use super::world::{World, files_below, names, text};
 /// time between two looks for it.
 const LIMIT: Duration = Duration::from_secs(90);
 
+const LOOK: Duration = Duration::from_millis(200);
+
 /// The seal of a drained journal stays, and a second one where it was put in the place of a segment
 /// that had just gone.
-const SEALS: usize = 2;
+pub(crate) const SEALS: usize = 2;
 
-/// Exchange outputs that an executor holds, wherever they lie.
-const OUTPUTS: &str = "paceline_exchange_outputs";
+/// What an executor counts while it holds something of a query.
+pub(crate) const HELD: [&str; 5] = [
+    "paceline_executor_slots_used",
+    "paceline_executor_slots_queued",
+    "paceline_executor_memory_used_bytes",
+    "paceline_exchange_outputs",
+    "paceline_exchange_disk_bytes",
+];
 
 /// Waits until nothing is left but what stays, ends all processes, and looks at what they leave.
 pub(crate) async fn nothing_is_left(world: &mut World) -> Result<(), String> {
-    let registry = Registry::new();
-    let store = open(world, &registry)?;
-    let metrics = JournalMetrics::register(&registry).map_err(text)?;
-    let journals = Journals::new(store.clone(), metrics.clone());
-    let claims = Claims::new(store.clone(), metrics);
     let deadline = Instant::now() + LIMIT;
     loop {
         let mut left = on_executors(world.cluster.directory());
         left.extend(tables::strays(world)?);
         left.extend(in_memory(world).await);
-        left.extend(in_state(world, &store, &journals, &claims).await?);
+        left.extend(in_state(world).await?);
         if left.is_empty() {
             break;
         }
         if Instant::now() > deadline {
             return Err(format!("left after {LIMIT:?}: {left:#?}"));
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(LOOK).await;
     }
     claims_are_chains(world)?;
+    time_takes_the_rest(world).await?;
     no_invariant_was_broken(world).await?;
     world.cluster.shut_down().await.map_err(text)?;
-    let open = journals.undrained().await.map_err(text)?;
+    let open = world.stored.journals.undrained().await.map_err(text)?;
     if !open.is_empty() {
         return Err(format!(
             "all schedulers ended in order, and left the journals of {open:?}"
         ));
     }
-    let beacons = Members::new(store).list().await.map_err(text)?.beacons;
+    let members = Members::new(world.stored.store.clone());
+    let beacons = members.list().await.map_err(text)?.beacons;
     if !beacons.is_empty() {
         return Err(format!(
             "all schedulers ended in order, and left beacons: {beacons:?}"
         ));
     }
     no_panic(&world.cluster.logs())
+}
+
+/// Waits until a sweep has taken away what means nothing any more, which only time does otherwise. What is
+/// written once more, or held by a journal until its next snapshot, goes with a later one.
+async fn time_takes_the_rest(world: &World) -> Result<(), String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let live = live(world).await;
+        let left = world.stored.left_by_a_sweep(&live, &[]).await;
+        // Segments may go while they are read.
+        let left = left.unwrap_or_else(|problem| vec![problem]);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("left by a sweep after {LIMIT:?}: {left:#?}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The schedulers that answer.
+async fn live(world: &World) -> BTreeSet<SchedulerId> {
+    let mut live = BTreeSet::new();
+    for scheduler in 0..COUNT {
+        let status = world.status(scheduler).await;
+        live.extend(status.map(|status| status.scheduler));
+    }
+    live
 }
 
 /// What the schedulers that are there have counted since their starts.
@@ -86,13 +116,6 @@ async fn no_invariant_was_broken(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn open(world: &World, registry: &Registry) -> Result<StateStore, String> {
-    let state = world.state().display().to_string();
-    let location = StateLocation::parse(&state, &Default::default(), []).map_err(text)?;
-    let metrics = StoreMetrics::register(registry).map_err(text)?;
-    StateStore::open(&location, Limits::default(), metrics).map_err(text)
-}
-
 /// What executors hold on their disks, but for the locks that say whose a directory is.
 fn on_executors(directory: &Path) -> Vec<String> {
     let own = names(directory).into_iter();
@@ -108,10 +131,12 @@ fn on_executors(directory: &Path) -> Vec<String> {
 async fn in_memory(world: &World) -> Vec<String> {
     let mut left = Vec::new();
     for node in world.cluster.executors() {
-        let held = metrics_of(node).await;
-        let held = held.as_deref().and_then(|said| gauge(said, OUTPUTS));
-        if held != Some(0.0) {
-            left.push(format!("{} says of {OUTPUTS}: {held:?}", node.name()));
+        let said = metrics_of(node).await;
+        for name in HELD {
+            let held = said.as_deref().and_then(|said| gauge(said, name));
+            if held != Some(0.0) {
+                left.push(format!("{} says of {name}: {held:?}", node.name()));
+            }
         }
     }
     left
@@ -140,22 +165,13 @@ fn claims_are_chains(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-async fn in_state(
-    world: &World,
-    store: &StateStore,
-    journals: &Journals,
-    claims: &Claims,
-) -> Result<Vec<String>, String> {
+async fn in_state(world: &World) -> Result<Vec<String>, String> {
+    let (stored, live) = (&world.stored, live(world).await);
     let mut left = Vec::new();
-    let mut live = BTreeSet::new();
-    for scheduler in 0..COUNT {
-        let status = world.status(scheduler).await;
-        live.extend(status.map(|status| status.scheduler));
-    }
-    for journal in journals.schedulers().await.map_err(text)? {
-        let held = journals.replay(&journal).await.map_err(text)?;
-        let queries = owned(&journal, &held, claims).await?;
-        let segments = segments(world, &journal);
+    for journal in stored.journals.schedulers().await.map_err(text)? {
+        let held = stored.journals.replay(&journal).await.map_err(text)?;
+        let queries = stored.owned(&journal, &held).await?;
+        let segments = stored.segments(&journal).await?;
         if live.contains(&journal) && queries > 0 {
             left.push(format!("{queries} queries in the journal of {journal}"));
         } else if !live.contains(&journal) && (!held.drained || segments > SEALS) {
@@ -169,48 +185,16 @@ async fn in_state(
             ));
         }
     }
-    let beacons = Members::new(store.clone())
-        .list()
-        .await
-        .map_err(text)?
-        .beacons;
+    let members = Members::new(stored.store.clone());
+    let beacons = members.list().await.map_err(text)?.beacons;
     let beacons: BTreeSet<SchedulerId> = beacons.into_iter().map(|b| b.scheduler).collect();
     if beacons != live {
         left.push(format!("beacons of {beacons:?}, and {live:?} are alive"));
     }
-    let results = Results::new(store.clone()).queries().await.map_err(text)?;
+    let results = Results::new(stored.store.clone());
+    let results = results.queries().await.map_err(text)?;
     left.extend(results.iter().map(|query| format!("results of {query}")));
     Ok(left)
-}
-
-/// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
-/// next snapshot, and mean nothing.
-pub(crate) async fn owned(
-    journal: &SchedulerId,
-    held: &Replayed,
-    claims: &Claims,
-) -> Result<usize, String> {
-    let mut owned = 0;
-    for (query, held) in held.book.queries() {
-        let epoch = held.epoch;
-        let claimed = match epoch {
-            Epoch(0) => claims.submitter(query).await,
-            _ => claims.adopter(query, epoch).await,
-        };
-        // A query that somebody waits for is claimed by nobody at first.
-        let mine = match claimed.map_err(text)? {
-            Some(by) => by == *journal,
-            None => epoch == Epoch(0),
-        };
-        let passed_on = claims.adopter(query, epoch.next()).await.map_err(text)?;
-        owned += usize::from(mine && passed_on.is_none());
-    }
-    Ok(owned)
-}
-
-fn segments(world: &World, journal: &SchedulerId) -> usize {
-    let names = world.journal(journal);
-    names.iter().filter(|name| *name != "drained").count()
 }
 
 fn no_panic(logs: &Path) -> Result<(), String> {

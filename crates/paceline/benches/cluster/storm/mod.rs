@@ -12,7 +12,7 @@
 //!   meanwhile: small queries, changes of the catalog, and inserts with names of their own, through all
 //!              schedulers
 //!   at the end: each row once, no query in a journal, nothing on an executor, no file beside those of
-//!               tables, nothing in the state but what stays
+//!               tables, nothing in the state but what stays, and of that nothing that a sweep leaves
 //! ```
 //!
 //! A seed fixes what is done to whom at which step. When that happens is left to the machine, but a step
@@ -33,6 +33,7 @@ mod outcome;
 pub(crate) mod recovery;
 mod round;
 mod scene;
+pub(crate) mod state;
 mod strike;
 mod tables;
 pub(crate) mod world;

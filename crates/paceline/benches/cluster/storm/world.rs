@@ -8,11 +8,13 @@ use std::time::Duration;
 use paceline::client::{Answer, Flight, Http};
 use paceline_frontend::{ClusterStatus, QueryReport};
 use paceline_model::{QueryId, SchedulerId};
+use paceline_store::StateLocation;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Role, Scale, compare};
 use tokio::time::timeout;
 
 use super::forecast::COUNT;
 use super::inserts;
+use super::state::State;
 
 /// How long a process may take to say how things are, when it may be frozen.
 pub(crate) const GLANCE: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ pub(crate) struct Addresses {
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     directory: Option<tempfile::TempDir>,
+    /// What they keep in the store.
+    pub(crate) stored: State,
     /// Past all proxies.
     looks: Vec<Http>,
     ids: Vec<SchedulerId>,
@@ -67,7 +71,10 @@ impl World {
             .map_err(text)?;
         let nodes = cluster.schedulers().iter();
         let looks = nodes.map(|node| Http::new(&node.past_doors().http));
+        let state = cluster.directory().join("state").display().to_string();
+        let state = StateLocation::parse(&state, &Default::default(), []).map_err(text)?;
         let world = World {
+            stored: State::open(&state)?,
             looks: looks.collect(),
             cluster,
             directory: Some(directory),
