@@ -4,7 +4,7 @@
 
 use super::forecast::Blow::{Cut, CutOff, Freeze, Kill, KillAndRestart, Stall};
 use super::forecast::Step::{
-    Accepted, Accepting, Adopted, Committed, Journaled, Reading, Running, Sealed,
+    Accepted, Adopted, Committed, Journaled, Reading, Running, Sealed, Sending,
 };
 use super::forecast::Target::{AllExecutors, Executor, OtherScheduler, Owner};
 use super::forecast::Way::{Flight, Named, Submitted, Written};
@@ -62,7 +62,7 @@ const LINES: [Line; 14] = [
     (
         Flight,
         1,
-        Accepting,
+        Sending,
         &[
             (Kill, Owner),
             (Stall, Executor(0)),
@@ -72,7 +72,7 @@ const LINES: [Line; 14] = [
     (
         Named,
         0,
-        Accepting,
+        Sending,
         &[
             (Freeze, Owner),
             (Cut, OtherScheduler),

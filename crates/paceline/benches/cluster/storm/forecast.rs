@@ -12,8 +12,8 @@ pub(crate) const COUNT: usize = 3;
 /// Where a query has come to when it is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Its statement is on the way.
-    Accepting,
+    /// Its client sends the statement. Whether that has arrived nobody knows.
+    Sending,
     /// It was accepted a moment ago.
     Accepted,
     /// It is in its owner's journal.
@@ -41,7 +41,7 @@ const WRITES: u64 = 0x0077_7269_7465_0000;
 const LEFT: usize = 2;
 
 const STEPS: [Step; 8] = [
-    Step::Accepting,
+    Step::Sending,
     Step::Accepted,
     Step::Journaled,
     Step::Running,
@@ -86,6 +86,13 @@ pub(crate) enum Blow {
     CutOff,
     /// Its connections stay open, and nothing comes through until that was felt.
     Stall,
+}
+
+impl Blow {
+    /// Whether the process is gone after it.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Blow::Kill | Blow::KillAndRestart)
+    }
 }
 
 /// Whom it is done to.

@@ -8,28 +8,33 @@ use paceline_model::{QueryId, QueryState};
 
 use super::asking::{LIMIT, Question};
 use super::forecast::{COUNT, Way};
-use super::world::World;
+use super::world::{RESULT_TTL, World};
 
 /// Within which all schedulers say the same.
 const AGREEMENT_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long one scheduler may take to say that there is no such query: it looks for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Whether a query has one outcome and one chain of owners, wherever one asks. Returns its last epoch,
-/// if anybody still knows.
+/// if anybody still knows. It may be forgotten only if schedulers were lost that knew of it, and then all
+/// have to say so for as long as its result would be kept.
 pub(super) async fn outcome(
     world: &World,
     question: &Question,
     seen: Option<QueryId>,
+    may_be_forgotten: bool,
 ) -> Result<Option<u64>, String> {
     let query = match seen {
-        Some(query) => query,
-        None => match world.find(&question.sql).await {
-            Some(query) => query,
-            None => return Ok(None),
-        },
+        Some(query) => Some(query),
+        None => listed(world, question, may_be_forgotten).await?,
     };
-    let reports = last_word(world, question, query).await?;
+    let Some(query) = query else {
+        return Ok(None);
+    };
+    let reports = last_word(world, question, query, may_be_forgotten).await?;
     let first = reports.first().map(|report| report.epoch.0);
     let claims = world.claims(query);
     let epochs: Vec<u64> = claims.iter().copied().collect();
@@ -51,36 +56,92 @@ pub(super) async fn outcome(
     Ok(first.or(claimed))
 }
 
-/// What all schedulers say of a query once it has ended, which has to be the same.
+/// The query of a statement whose client has the answer, by the list of a scheduler.
+async fn listed(
+    world: &World,
+    question: &Question,
+    may_be_forgotten: bool,
+) -> Result<Option<QueryId>, String> {
+    let begun = Instant::now();
+    loop {
+        if let Some(query) = world.find(&question.sql, None).await {
+            return Ok(Some(query));
+        }
+        if begun.elapsed() > RESULT_TTL {
+            return match may_be_forgotten {
+                true => Ok(None),
+                false => Err("no list has the query that was answered".to_string()),
+            };
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What schedulers say of a query.
+#[derive(Debug, Default)]
+struct Said {
+    reports: Vec<QueryReport>,
+    /// How many say that there is no such query.
+    unknown: usize,
+}
+
+impl Said {
+    async fn of(world: &World, query: QueryId) -> Said {
+        let mut said = Said::default();
+        for scheduler in 0..COUNT {
+            match world.word(query, scheduler, PATIENCE).await {
+                Some(Some(report)) => said.reports.push(report),
+                Some(None) => said.unknown += 1,
+                None => {}
+            }
+        }
+        said
+    }
+
+    /// Whether it has ended by the word of somebody, and nobody says otherwise.
+    fn is_last(&self, way: Way) -> bool {
+        let Some(first) = self.reports.first() else {
+            return false;
+        };
+        let same =
+            |report: &QueryReport| (report.state, report.epoch) == (first.state, first.epoch);
+        // One whose client has its answer may have a new owner all the same, whom nobody waits for.
+        let ended = match way {
+            Way::Submitted | Way::Written => first.state == QueryState::Finished,
+            Way::Flight | Way::Named => {
+                matches!(first.state, QueryState::Finished | QueryState::Cancelled)
+            }
+        };
+        let all = way != Way::Submitted || self.reports.len() == COUNT;
+        ended && all && self.reports.iter().all(same)
+    }
+}
+
+/// What all schedulers say of a query once it has ended, which has to be the same. Nothing, once all say
+/// for long enough that there is no such query.
 async fn last_word(
     world: &World,
     question: &Question,
     query: QueryId,
+    may_be_forgotten: bool,
 ) -> Result<Vec<QueryReport>, String> {
-    let submitted = question.way == Way::Submitted;
-    let deadline = Instant::now() + AGREEMENT_LIMIT;
+    let begun = Instant::now();
+    let mut unknown_since: Option<Instant> = None;
     loop {
-        let mut reports = Vec::new();
-        for scheduler in 0..COUNT {
-            reports.extend(world.report(query, &[scheduler]).await);
+        let said = Said::of(world, query).await;
+        if said.is_last(question.way) {
+            return Ok(said.reports);
         }
-        let same = |a: &QueryReport, b: &QueryReport| (a.state, a.epoch) == (b.state, b.epoch);
-        let agree = reports.iter().all(|report| same(report, &reports[0]));
-        // One whose client has its answer may have a new owner all the same, whom nobody waits for.
-        let ended = |state| match question.way {
-            Way::Submitted | Way::Written => state == QueryState::Finished,
-            Way::Flight | Way::Named => {
-                matches!(state, QueryState::Finished | QueryState::Cancelled)
-            }
+        unknown_since = match said.unknown == COUNT {
+            true => unknown_since.or_else(|| Some(Instant::now())),
+            false => None,
         };
-        let over = reports.iter().all(|report| ended(report.state));
-        if agree && over && (!submitted || reports.len() == COUNT) {
-            return Ok(reports);
+        let is_forgotten = unknown_since.is_some_and(|since| since.elapsed() > RESULT_TTL);
+        if is_forgotten && may_be_forgotten && question.way != Way::Submitted {
+            return Ok(said.reports);
         }
-        if Instant::now() > deadline {
-            return Err(format!(
-                "schedulers disagree about its outcome: {reports:?}"
-            ));
+        if begun.elapsed() > AGREEMENT_LIMIT {
+            return Err(format!("schedulers disagree about its outcome: {said:?}"));
         }
         tokio::time::sleep(LOOK).await;
     }

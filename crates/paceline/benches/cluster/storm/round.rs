@@ -84,7 +84,7 @@ pub(crate) async fn play(world: &mut World, round: &Round, name: &str) -> Result
     let took = begun.elapsed();
     world.heal().await?;
     is_right(world, &question, &answer).await?;
-    let epoch = outcome(world, &question, closed.query).await?;
+    let epoch = outcome(world, &question, closed.query, closed.may_be_forgotten).await?;
     if let Some(missed) = closed.missed {
         return Err(Trouble::Missed(missed));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use paceline::client::Http;
 use paceline_frontend::QueryReport;
-use paceline_model::QueryId;
+use paceline_model::{QueryId, SchedulerId};
 use paceline_testkit::Role;
 
 use super::asking::Asking;
@@ -24,8 +24,8 @@ const FELT_LIMIT: Duration = Duration::from_secs(60);
 
 const LOOK: Duration = Duration::from_millis(4);
 
-/// A query of that age, in seconds, is in its owner's journal: it has lingered, and been written.
-const JOURNALED: f64 = 0.1;
+/// States of queries that have not ended.
+const ALIVE: &str = "queued,running";
 
 /// A round under way.
 pub(super) struct Scene<'a> {
@@ -34,9 +34,9 @@ pub(super) struct Scene<'a> {
     asking: Asking,
     struck: Vec<Struck>,
     query: Option<QueryId>,
-    /// The query's epoch and age, in seconds, by the last word of a scheduler.
+    /// The query's epoch and owner, by the last word of a scheduler.
     epoch: u64,
-    age: f64,
+    owned_by: Option<SchedulerId>,
     watch: Option<Watch>,
     missed: Option<String>,
 }
@@ -45,6 +45,8 @@ pub(super) struct Scene<'a> {
 pub(super) struct Closed {
     pub(super) asking: Asking,
     pub(super) query: Option<QueryId>,
+    /// Whether schedulers were struck in a way that may have cost them what they knew of it.
+    pub(super) may_be_forgotten: bool,
     pub(super) strikes: usize,
     pub(super) felt: Vec<Felt>,
     /// Why the step was not struck, if it was not.
@@ -63,7 +65,7 @@ impl<'a> Scene<'a> {
             struck: Vec::new(),
             query: None,
             epoch: 0,
-            age: 0.0,
+            owned_by: None,
             watch: None,
             missed: None,
         }
@@ -78,11 +80,13 @@ impl<'a> Scene<'a> {
         };
         let struck = self.struck.iter();
         let felt = struck.filter_map(|one| Felt::of(one.blow, one.role, one.felt));
+        let is_lost = |one: &Struck| one.role == Role::Scheduler && Loss::by(one.blow).is_some();
         Closed {
             felt: felt.collect(),
+            may_be_forgotten: self.struck.iter().any(is_lost),
             query: self.asking.seen().query.or(self.query),
             asking: self.asking,
-            strikes: self.struck.len(),
+            strikes: self.struck.iter().filter(|one| one.hit).count(),
             missed: self.missed,
             lost_at,
             recovery,
@@ -126,15 +130,9 @@ impl<'a> Scene<'a> {
 
     async fn is_at(&mut self, world: &World, step: Step) -> bool {
         match step {
-            Step::Accepting => self.asking.seen().sending,
+            Step::Sending => self.asking.seen().sending,
             Step::Accepted => self.named(world).await.is_some(),
-            Step::Journaled => match self.report(world).await {
-                // Its owner's journal holds something, and whoever drives it has let it linger.
-                Some(report) => {
-                    report.elapsed_seconds > JOURNALED && !world.journal(&report.owner).is_empty()
-                }
-                None => false,
-            },
+            Step::Journaled => self.report(world).await.is_some() && self.is_journaled(world).await,
             Step::Running => {
                 let runs = |report: &QueryReport| report.stages.iter().any(|s| s.running > 0);
                 self.report(world).await.is_some_and(|report| runs(&report))
@@ -162,7 +160,9 @@ impl<'a> Scene<'a> {
             self.query = self.asking.seen().query;
         }
         if self.query.is_none() && self.round.way != Way::Flight {
-            self.query = world.find(&self.sql).await;
+            // What is read has ended.
+            let states = (self.round.step != Step::Reading).then_some(ALIVE);
+            self.query = world.find(&self.sql, states).await;
         }
         self.query
     }
@@ -170,8 +170,16 @@ impl<'a> Scene<'a> {
     async fn report(&mut self, world: &World) -> Option<QueryReport> {
         let query = self.named(world).await?;
         let report = world.report(query, &self.awake()).await?;
-        (self.epoch, self.age) = (report.epoch.0, report.elapsed_seconds);
+        (self.epoch, self.owned_by) = (report.epoch.0, Some(report.owner.clone()));
         Some(report)
+    }
+
+    /// Whether the journal of its owner holds the query, so that others find it there.
+    async fn is_journaled(&self, world: &World) -> bool {
+        match (self.query, &self.owned_by) {
+            (Some(query), Some(owner)) => world.stored.holds(owner, query).await,
+            _ => false,
+        }
     }
 
     /// Schedulers that answer, the one that was asked first before others.
@@ -200,12 +208,18 @@ impl<'a> Scene<'a> {
 
     /// Strikes, and says when.
     pub(super) async fn strike(&mut self, world: &mut World) -> Result<Instant, Trouble> {
-        let early = matches!(self.round.step, Step::Accepting | Step::Accepted);
+        let early = matches!(self.round.step, Step::Sending | Step::Accepted);
         // There is no time to ask while a statement is on its way.
         let owner = match early || self.round.step == Step::Sealed {
             true => self.round.entry,
             false => self.owner(world).await,
         };
+        let is_watched = matches!(
+            self.round.step,
+            Step::Journaled | Step::Running | Step::Committed
+        );
+        // What its journal holds before the blow it holds after it.
+        let journaled = is_watched && self.is_journaled(world).await;
         let down: Vec<usize> = (0..COUNT).filter(|s| !self.awake().contains(s)).collect();
         let begun = Instant::now();
         if let Some(watch) = &mut self.watch {
@@ -213,10 +227,7 @@ impl<'a> Scene<'a> {
         }
         let struck = strike::all(world, &self.round.strikes, owner, &down).await?;
         self.struck.extend(struck);
-        if matches!(
-            self.round.step,
-            Step::Journaled | Step::Running | Step::Committed
-        ) {
+        if journaled {
             self.watch(world, owner);
         }
         for index in 0..self.struck.len() {
@@ -229,10 +240,9 @@ impl<'a> Scene<'a> {
         Ok(begun)
     }
 
-    /// Watches for the next owner of the query, if its present one was struck and others find it in a
-    /// journal.
+    /// Watches for the next owner of a query that is in a journal, if its present one was struck.
     fn watch(&mut self, world: &World, owner: usize) {
-        let Some(query) = self.query.filter(|_| self.age > JOURNALED) else {
+        let Some(query) = self.query else {
             return;
         };
         let mut struck = self.struck.iter();

@@ -37,6 +37,12 @@ impl State {
         })
     }
 
+    /// Whether the journal of a scheduler holds a query.
+    pub(super) async fn holds(&self, journal: &SchedulerId, query: QueryId) -> bool {
+        let replayed = self.journals.replay(journal).await;
+        replayed.is_ok_and(|replayed| replayed.book.held(query).is_some())
+    }
+
     /// How many queries of its journal a scheduler drives. Those that others claimed stay there until its
     /// next snapshot, and mean nothing.
     pub(crate) async fn owned(

@@ -19,6 +19,8 @@ pub(super) struct Struck {
     pub(super) role: Role,
     pub(super) index: usize,
     pub(super) at: Instant,
+    /// Whether there was a process to strike: one that is down is only started again with the others.
+    pub(super) hit: bool,
     /// Whether others noticed it before it was undone.
     pub(super) felt: bool,
     /// Whether there was a scheduler to be connected to.
@@ -62,11 +64,33 @@ fn victims(target: Target, owner: usize, spared: &[usize], done: &[Struck]) -> V
     }
 }
 
+/// Sends SIGKILL to all of them, before any is waited for. Returns the number of each process, unless it is
+/// down already, as one may be that an all-out strike meets.
+fn send_kills(world: &mut World, victims: &[Victim]) -> Result<Vec<Option<u32>>, String> {
+    let mut sent = Vec::new();
+    for (role, index) in victims {
+        let node = world.cluster.node(*role, *index).ok_or("no such process")?;
+        let Some(process) = node.process() else {
+            sent.push(None);
+            continue;
+        };
+        let id = process.id().ok_or("it had ended before it was killed")?;
+        if !process.is_running().map_err(text)? {
+            return Err(format!("process {id} had ended before it was killed"));
+        }
+        process.start_to_kill().map_err(text)?;
+        sent.push(Some(id));
+    }
+    Ok(sent)
+}
+
 /// Does it, and proves that it is done, but for a stall: that takes until somebody has something to say.
+/// What is to be killed was sent its signal at that time, if it was there.
 async fn strike(
     world: &mut World,
     blow: Blow,
     victim: Victim,
+    (at, sent): (Instant, Option<u32>),
     is_connected: bool,
 ) -> Result<Struck, String> {
     let (role, index) = victim;
@@ -78,14 +102,19 @@ async fn strike(
         blow,
         role,
         index,
-        at: Instant::now(),
+        at,
+        hit: !blow.kills() || sent.is_some(),
         felt: false,
         is_connected,
         journal: BTreeSet::new(),
         id,
     };
     match blow {
-        Blow::Kill | Blow::KillAndRestart => kill(world, role, index).await?,
+        Blow::Kill | Blow::KillAndRestart => {
+            if let Some(id) = sent {
+                is_killed(world, victim, id).await?;
+            }
+        }
         Blow::Freeze => freeze(world, role, index)?,
         Blow::Cut => {
             cut::shut(world, victim, Traffic::Cut, is_connected).await?;
@@ -99,13 +128,8 @@ async fn strike(
     Ok(struck)
 }
 
-async fn kill(world: &mut World, role: Role, index: usize) -> Result<(), String> {
-    let node = world.cluster.node(role, index).ok_or("no such process")?;
-    let Some(process) = node.process() else {
-        // An all-out strike meets one that is down already.
-        return Ok(());
-    };
-    let id = process.id().ok_or("it had ended before it was killed")?;
+/// Waits until a process is gone that was sent SIGKILL.
+async fn is_killed(world: &mut World, (role, index): Victim, id: u32) -> Result<(), String> {
     world.cluster.kill(role, index).await.map_err(text)?;
     match std::fs::exists(format!("/proc/{id}/stat")) {
         Ok(false) => Ok(()),
@@ -164,15 +188,22 @@ pub(super) async fn all(
 ) -> Result<Vec<Struck>, String> {
     let mut done: Vec<Struck> = Vec::new();
     for one in strikes {
-        for (role, index) in victims(one.target, owner, spared, &done) {
-            if done.iter().any(|other| other.is(role, index)) {
-                continue;
-            }
-            let is_connected = has_a_scheduler(world, (role, index), &done);
-            done.push(strike(world, one.blow, (role, index), is_connected).await?);
+        let mut victims = victims(one.target, owner, spared, &done);
+        victims.retain(|(role, index)| !done.iter().any(|other| other.is(*role, *index)));
+        let at = Instant::now();
+        let sent = match one.blow.kills() {
+            true => send_kills(world, &victims)?,
+            false => vec![None; victims.len()],
+        };
+        for (victim, sent) in victims.into_iter().zip(sent) {
+            // What needs no signal is done here and now.
+            let at = sent.map_or_else(Instant::now, |_| at);
+            let is_connected = has_a_scheduler(world, victim, &done);
+            let struck = strike(world, one.blow, victim, (at, sent), is_connected);
+            done.push(struck.await?);
         }
     }
-    if done.is_empty() {
+    if !done.iter().any(|one| one.hit) {
         return Err("there was nobody to strike".to_string());
     }
     for one in done.iter().filter(|one| one.blow == Blow::Stall) {

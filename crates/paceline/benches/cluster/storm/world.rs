@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use paceline::client::{Answer, Flight, Http};
+use paceline::client::{Answer, ClientError, Flight, Http, QueryChoice};
 use paceline_frontend::{ClusterStatus, QueryReport};
-use paceline_model::{QueryId, SchedulerId};
+use paceline_model::{ErrorClass, QueryId, SchedulerId};
 use paceline_store::StateLocation;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Reference, Role, Scale, compare};
 use tokio::time::timeout;
@@ -21,6 +21,13 @@ pub(crate) const GLANCE: Duration = Duration::from_secs(1);
 
 /// For how long a scheduler may show no sign of life before it is taken over.
 pub(crate) const TAKEOVER_AFTER: Duration = Duration::from_millis(1500);
+
+/// For how long a result is kept that was read. So long somebody knows of its query, unless they were all
+/// lost that did.
+pub(crate) const RESULT_TTL: Duration = Duration::from_secs(12);
+
+/// The most queries that a list has.
+const LONGEST_LIST: usize = 1000;
 
 /// Where clients find the schedulers.
 #[derive(Debug, Clone, Default)]
@@ -51,12 +58,16 @@ fn plan(directory: &Path) -> ClusterPlan {
         "--scheduler-small-plan-bytes 0 --scheduler-inline-limit 64KiB \
          --scheduler-read-budget 1MiB --scheduler-beat 300ms \
          --scheduler-executor-timeout 2s --scheduler-reattach-grace 1s \
-         --scheduler-result-ttl 12s --scheduler-unread-ttl 30s --scheduler-abandon-after 20s \
+         --scheduler-unread-ttl 30s --scheduler-abandon-after 20s \
          --scheduler-submitted-ttl 30s --scheduler-dropped-ttl 20s",
     );
-    let takeover_after = format!("{}ms", TAKEOVER_AFTER.as_millis());
-    let flag = "--scheduler-takeover-after".to_string();
-    plan.scheduler_flags.extend([flag, takeover_after]);
+    for (flag, time) in [
+        ("--scheduler-takeover-after", TAKEOVER_AFTER),
+        ("--scheduler-result-ttl", RESULT_TTL),
+    ] {
+        let time = format!("{}ms", time.as_millis());
+        plan.scheduler_flags.extend([flag.to_string(), time]);
+    }
     plan.executor_flags = words("--executor-memory-limit 1GiB --executor-orphan-ttl 20s");
     plan
 }
@@ -150,18 +161,39 @@ impl World {
     /// How far a query has come, as one of these schedulers says that can.
     pub(crate) async fn report(&self, query: QueryId, of: &[usize]) -> Option<QueryReport> {
         for scheduler in of {
-            let look = self.looks.get(*scheduler)?.query(query);
-            if let Ok(Ok(report)) = timeout(GLANCE, look).await {
+            if let Some(Some(report)) = self.word(query, *scheduler, GLANCE).await {
                 return Some(report);
             }
         }
         None
     }
 
-    /// Finds a query by its statement, at any scheduler that runs.
-    pub(crate) async fn find(&self, sql: &str) -> Option<QueryId> {
+    /// What a scheduler says of a query: none if it does not answer, and none within that if it says that
+    /// there is no such query.
+    pub(crate) async fn word(
+        &self,
+        query: QueryId,
+        of: usize,
+        patience: Duration,
+    ) -> Option<Option<QueryReport>> {
+        let look = self.looks.get(of)?.query(query);
+        match timeout(patience, look).await.ok()? {
+            Ok(report) => Some(Some(report)),
+            Err(ClientError::Refused { class, .. }) if class == ErrorClass::NotFound.as_str() => {
+                Some(None)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Finds a query by its statement, at any scheduler that runs: in one of these states, or in any.
+    pub(crate) async fn find(&self, sql: &str, states: Option<&str>) -> Option<QueryId> {
+        let choice = QueryChoice {
+            state: states.map(String::from),
+            limit: Some(LONGEST_LIST),
+            ..QueryChoice::default()
+        };
         for look in &self.looks {
-            let choice = Default::default();
             if let Ok(Ok(list)) = timeout(GLANCE, look.queries(&choice)).await
                 && let Some(found) = list.queries.iter().find(|report| report.sql == sql)
             {
