@@ -5,8 +5,9 @@
 //! the seed plays it again, and the logs stay. `--by-hand` plays what the tests play.
 //!
 //! It fails also if takeovers take too long, when nothing but the owner was struck: the median of those
-//! from a process that was killed may be 300 ms, and the longest a second; that from one that is frozen
-//! or cut off may take `takeover_after` and a second. And it fails if some kind of fault was never felt.
+//! from a process that was killed may be 300 ms, and the longest a second; that from one that is frozen,
+//! cut off or stalled may take `takeover_after` and a second. And it fails if some kind of fault was never
+//! felt.
 
 use std::time::{Duration, Instant};
 

@@ -151,7 +151,7 @@ fn takeovers_that_take_too_long_are_noticed() {
         "{worst:?}"
     );
     assert_eq!(too_slow(&[took(Loss::Killed, false, 9000)]), [""; 0]);
-    for silent in [Loss::Frozen, Loss::CutOff] {
+    for silent in [Loss::Frozen, Loss::CutOff, Loss::Stalled] {
         assert_eq!(too_slow(&[took(silent, true, 2499)]), [""; 0]);
         assert_eq!(too_slow(&[took(silent, true, 2501)]).len(), 1);
     }

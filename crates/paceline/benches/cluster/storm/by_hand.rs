@@ -20,7 +20,7 @@ type Line = (Way, usize, Step, &'static [(Blow, Target)]);
 
 /// Stored results are kept for a while, so those whose queries leave some come first. A takeover begins
 /// with its owner killed.
-const LINES: [Line; 14] = [
+const LINES: [Line; 15] = [
     (
         Submitted,
         2,
@@ -111,6 +111,7 @@ const LINES: [Line; 14] = [
             (Freeze, Executor(1)),
         ],
     ),
+    (Flight, 2, Running, &[(Stall, Owner)]),
     (
         Flight,
         2,

@@ -30,10 +30,12 @@ pub(crate) enum Loss {
     Frozen,
     /// It goes on, and nobody but the store is connected to it.
     CutOff,
+    /// It goes on, its connections are open, and nothing comes through but to the store and back.
+    Stalled,
 }
 
 impl Loss {
-    const ALL: [Loss; 3] = [Loss::Killed, Loss::Frozen, Loss::CutOff];
+    const ALL: [Loss; 4] = [Loss::Killed, Loss::Frozen, Loss::CutOff, Loss::Stalled];
 
     /// None if the owner lives on and drives its queries.
     pub(crate) fn by(blow: Blow) -> Option<Loss> {
@@ -41,8 +43,8 @@ impl Loss {
             Blow::Kill | Blow::KillAndRestart => Some(Loss::Killed),
             Blow::Freeze => Some(Loss::Frozen),
             Blow::CutOff => Some(Loss::CutOff),
-            // A stall is noticed by who pings, which takes its own time.
-            Blow::Cut | Blow::Stall => None,
+            Blow::Stall => Some(Loss::Stalled),
+            Blow::Cut => None,
         }
     }
 
@@ -51,7 +53,7 @@ impl Loss {
         let silent = TAKEOVER_AFTER + Duration::from_secs(1);
         match self {
             Loss::Killed => (Duration::from_millis(300), Duration::from_secs(1)),
-            Loss::Frozen | Loss::CutOff => (silent, silent),
+            Loss::Frozen | Loss::CutOff | Loss::Stalled => (silent, silent),
         }
     }
 }
