@@ -3,6 +3,7 @@
 //! A directory lies under the name of what is to be created: the scheduler that makes it cannot find out
 //! whether it did, and tries again until the directory is gone.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::support::{Running, labelled, until};
@@ -13,9 +14,19 @@ pub(crate) struct Held(PathBuf);
 impl Held {
     /// Begins to; the name is relative to the root of the state.
     pub(crate) fn up(running: &Running, name: &str) -> Held {
+        let held = Held::up_unless_there(running, name);
+        held.unwrap_or_else(|| panic!("{name} is there already"))
+    }
+
+    /// None if the object is there already.
+    pub(crate) fn up_unless_there(running: &Running, name: &str) -> Option<Held> {
         let path = running.directory.path().join("state").join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Held(path)
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match std::fs::create_dir(&path) {
+            Ok(()) => Some(Held(path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
     }
 
     pub(crate) fn let_go(self) {

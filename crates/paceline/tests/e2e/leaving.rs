@@ -12,6 +12,7 @@ use paceline_testkit::Role;
 
 use crate::answers::agrees;
 use crate::api::{ARROW, LARGE, read};
+use crate::handover::{Unattended, Written};
 use crate::rolling::SMALL;
 use crate::support::{Running, SLOW, labelled, midway, text_of, until};
 use crate::takeover::{ask, begin};
@@ -19,8 +20,9 @@ use crate::takeover::{ask, begin};
 /// Within which a scheduler ends whose clients have their answers.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Tells a scheduler to stop while one of its clients waits for an answer, another one reads, and others
-/// come; waits for its end, and returns the queries whose results are kept.
+/// Tells a scheduler to stop while one of its clients waits for an answer, another one reads, a third one
+/// waits for a write that is about to be committed, a submission runs, and others come; waits for its end, and
+/// returns the queries whose results are kept. One [`WRITE`](crate::rolling::WRITE) took effect.
 pub(crate) async fn leaves(running: &mut Running, leaving: usize) -> Vec<QueryId> {
     let other = 1 - leaving;
     knows(running, leaving, other).await;
@@ -29,9 +31,14 @@ pub(crate) async fn leaves(running: &mut Running, leaving: usize) -> Vec<QueryId
     // It has some of it, and there is more than a connection takes in: as long as it stays there, so does
     // the scheduler.
     assert!(reading.next().await.unwrap());
+    // The tasks of a write are few, and would have to wait for those of the others.
+    let write = Written::at_its_commit(running, leaving).await;
     let (started, query) = begin(running, leaving, midway).await;
     let waiting = Coming::begin(running, leaving, &started).await;
+    let unattended = Unattended::submit(running, leaving).await;
+    write.is_not_committed(running);
     tell_to_stop(running, leaving).await;
+    let write = write.is_handed_over(running, other).await;
     let sent_on = SentOn::begin(running, leaving).await;
     // A result is kept for some seconds after it was read, and the other answer may take longer.
     for (sql, started, answer) in [(LARGE, &large, reading), (SLOW, &started, waiting)] {
@@ -41,16 +48,18 @@ pub(crate) async fn leaves(running: &mut Running, leaving: usize) -> Vec<QueryId
     }
     let report = running.http(other).query(query).await.unwrap();
     assert_eq!(report.epoch.0, 1, "it was handed over: {report:?}");
+    write.took_effect_once(running).await;
+    unattended.ends_at(running, other).await;
     ends(running, leaving).await;
     // It sealed its journal itself: whoever had taken it for dead would have won that.
     let seals = labelled(running, other, "paceline_journal_seals_total", "won").await;
     assert_eq!(seals, 0.0, "it was not handed over");
     sent_on.ends_in_time(running, other).await;
-    vec![sent_on.brief]
+    vec![sent_on.brief, unattended.query]
 }
 
 /// An answer on its way.
-struct Coming {
+pub(crate) struct Coming {
     /// The connection that it comes through.
     _flight: Flight,
     rows: FlightRecordBatchStream,
@@ -60,7 +69,7 @@ struct Coming {
 
 impl Coming {
     /// Returns once the scheduler has the client in its `DoGet`.
-    async fn begin(running: &Running, scheduler: usize, started: &Started) -> Coming {
+    pub(crate) async fn begin(running: &Running, scheduler: usize, started: &Started) -> Coming {
         let mut flight = running.flight(scheduler).await;
         Coming {
             rows: flight.rows(started).await.unwrap(),
@@ -79,7 +88,7 @@ impl Coming {
         Ok(any)
     }
 
-    async fn rest(mut self) -> Result<Answer, String> {
+    pub(crate) async fn rest(mut self) -> Result<Answer, String> {
         while self.next().await? {}
         let schema = self.rows.schema().cloned();
         Ok(Answer {

@@ -69,7 +69,7 @@ impl Together {
 
     /// Waits until nothing of the `INSERT` is left to do but its commit.
     pub(crate) async fn an_insert_waits_for_its_commit(&self, running: &Running) {
-        is_written(running, self.insert.1).await;
+        is_written(running, 0, self.insert.1).await;
     }
 
     pub(crate) fn any_is_committed(&self, running: &Running) -> bool {
@@ -86,7 +86,7 @@ impl Together {
         commit: Held,
     ) -> [Held; 2] {
         for (_, query) in [&self.insert, &self.made, &self.copied] {
-            is_written(running, *query).await;
+            is_written(running, 0, *query).await;
         }
         let committed = [self.insert.1, self.made.1];
         let outcomes = committed.map(|query| hold_outcome(running, query));
@@ -142,9 +142,9 @@ impl Together {
     }
 }
 
-/// Waits until the tasks of a write are done that write its files, by the word of the first scheduler.
-async fn is_written(running: &Running, query: QueryId) {
-    let http = running.http(0);
+/// Waits until the tasks of a write are done that write its files, by the word of a scheduler.
+pub(crate) async fn is_written(running: &Running, scheduler: usize, query: QueryId) {
+    let http = running.http(scheduler);
     until("its tasks are done", || async {
         let report = http.query(query).await.unwrap();
         assert!(!report.state.is_final(), "nothing held it up: {report:?}");

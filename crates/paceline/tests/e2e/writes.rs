@@ -113,10 +113,15 @@ async fn nothing_else_is_stored(running: &Running) {
     .await;
 }
 
-/// Holds up the next entry of the catalog.
+/// Holds up the next entry of the catalog, while others may be on their way.
 pub(crate) fn hold_commit(running: &Running) -> Held {
-    let next = changes(running).len() + 1;
-    Held::up(running, &format!("catalog/{next:020}"))
+    loop {
+        let next = changes(running).len() + 1;
+        let held = Held::up_unless_there(running, &format!("catalog/{next:020}"));
+        if let Some(held) = held {
+            return held;
+        }
+    }
 }
 
 pub(crate) fn hold_outcome(running: &Running, query: QueryId) -> Held {

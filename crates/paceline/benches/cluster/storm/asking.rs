@@ -1,5 +1,6 @@
 //! The client of a round. It knows all schedulers, and asks the next one when one does not answer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,38 @@ const PAUSE: Duration = Duration::from_millis(30);
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
+/// Of the tries that failed before an answer did, so many are told of.
+const LAST_TRIES: usize = 5;
+
+/// What a client had of what it asked for when a try failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Had {
+    /// Nothing. Whether what it sent had arrived it cannot know.
+    Nothing,
+    /// A ticket for the result, as Flight SQL gives it.
+    Ticket,
+    /// The beginning of the answer.
+    Answer,
+}
+
+/// A try that failed; then the next scheduler was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Turned {
+    pub(crate) had: Had,
+    pub(crate) why: String,
+}
+
+impl fmt::Display for Turned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let had = match self.had {
+            Had::Nothing => "before any of the answer",
+            Had::Ticket => "with a ticket",
+            Had::Answer => "in the middle of the answer",
+        };
+        write!(f, "{had}: {}", self.why)
+    }
+}
+
 /// What the client has seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -33,6 +66,10 @@ pub(crate) struct Seen {
     pub(crate) query: Option<QueryId>,
     /// Something of the result came.
     pub(crate) reading: bool,
+    /// The try that is under way is being answered.
+    answering: bool,
+    /// The tries that failed.
+    pub(crate) turned: Vec<Turned>,
 }
 
 /// A client at work.
@@ -92,9 +129,12 @@ impl Asking {
 
     pub(crate) async fn answer(self) -> Result<Answer, String> {
         let answer = timeout(LIMIT + PATIENCE, self.answer).await;
-        answer
-            .map_err(|_| format!("no answer within {LIMIT:?}"))?
-            .map_err(text)?
+        let answer = answer.map_err(|_| format!("no answer within {LIMIT:?}"))?;
+        answer.map_err(text)?.map_err(|problem| {
+            let seen = self.seen.borrow();
+            let last = seen.turned.iter().rev().take(LAST_TRIES);
+            last.fold(problem, |told, turned| format!("{told}; {turned}"))
+        })
     }
 }
 
@@ -115,13 +155,32 @@ impl Client {
             match moment {
                 Moment::Sending => self.tell.send_modify(|seen| seen.sending = true),
                 Moment::Started { query, .. } => self.tell.send_modify(|seen| seen.query = query),
-                Moment::Rows { .. } => self.tell.send_modify(|seen| seen.reading = true),
-                Moment::Turned { .. } => {}
+                Moment::Rows { .. } => self.rows_came(),
+                Moment::Turned { error, .. } => self.turned(&error.to_string()),
             }
             self.hold()
         };
         let answer = anywhere.run(self.question.entry, &self.question.sql, on);
         answer.await.map_err(text)
+    }
+
+    fn rows_came(&self) {
+        self.tell
+            .send_modify(|seen| (seen.reading, seen.answering) = (true, true));
+    }
+
+    /// A try failed.
+    fn turned(&self, why: &str) {
+        self.tell.send_modify(|seen| {
+            let has_ticket = self.question.way == Way::Flight && seen.query.is_some();
+            let had = match std::mem::take(&mut seen.answering) {
+                true => Had::Answer,
+                false if has_ticket => Had::Ticket,
+                false => Had::Nothing,
+            };
+            let why = why.to_string();
+            seen.turned.push(Turned { had, why });
+        });
     }
 
     /// Waits to be told to go on, once something of the result is there.
@@ -152,8 +211,9 @@ impl Client {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {PATIENCE:?}"),
             };
+            self.turned(&last);
             if begun.elapsed() > LIMIT {
-                return Err(format!("{what}: not within {LIMIT:?}; at last: {last}"));
+                return Err(format!("{what}: not within {LIMIT:?}"));
             }
             tokio::time::sleep(PAUSE).await;
             turn += 1;
@@ -174,12 +234,15 @@ impl Client {
     }
 
     async fn read(&self, rows: &mut paceline::client::Rows) -> Try<Vec<u8>> {
+        self.tell.send_modify(|seen| seen.answering = true);
         let mut body = Vec::new();
         while let Some(bytes) = rows.next().await? {
             body.extend(bytes);
-            self.tell.send_modify(|seen| seen.reading = true);
+            self.rows_came();
             self.hold().await;
         }
+        // What is asked for next has no answer yet.
+        self.tell.send_modify(|seen| seen.answering = false);
         Ok(body)
     }
 
