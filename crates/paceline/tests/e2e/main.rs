@@ -19,6 +19,7 @@ mod chaos;
 mod commands;
 mod demo;
 mod faults;
+mod frozen;
 mod handover;
 mod held;
 mod house;

@@ -1,4 +1,4 @@
-//! Schedulers die, freeze and leave; queries go on.
+//! Schedulers die, are cut off and leave; queries go on.
 
 use std::path::PathBuf;
 
@@ -212,51 +212,6 @@ async fn what_no_journal_held_is_run_afresh_once() {
     nothing_is_left(&running).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
-    let mut running = Running::with_tpch_kept_for("10s").await;
-    let id = running.http(0).status().await.unwrap().scheduler;
-    let (started, query) = begin(&running, 0, midway).await;
-    is_journaled(&running, 0, query).await;
-    assert_eq!(refused_appends(&running).await, 0.0);
-    let waiting = tokio::spawn({
-        let mut flight = running.flight(0).await;
-        let started = started.clone();
-        async move { flight.finish(started).await.map_err(|e| e.to_string()) }
-    });
-    let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
-    frozen.process().unwrap().freeze().unwrap();
-    until("its peer sees that its beacon stands still", || async {
-        let age = labelled(&running, 1, "paceline_peer_beacon_age_seconds", id.as_str()).await;
-        (age >= 1.0).then_some(())
-    })
-    .await;
-    let answer = ask(&running, 1, &started).await.unwrap();
-    assert_eq!(running.http(1).query(query).await.unwrap().epoch.0, 1);
-    let seals = labelled(&running, 1, "paceline_journal_seals_total", "won").await;
-    assert_eq!(seals, 1.0);
-
-    let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
-    thawed.process().unwrap().thaw().unwrap();
-    let late = waiting.await.unwrap().unwrap();
-    for answer in [answer, late] {
-        agrees(SLOW, &answer).await.unwrap();
-    }
-    let http = running.http(0);
-    until("it goes on under another id", || async {
-        (http.status().await.unwrap().scheduler != id).then_some(())
-    })
-    .await;
-    assert_eq!(metric(&running, 0, "paceline_fenced_total").await, 1.0);
-    // Whatever made it doubt, an append told it for certain: the place was taken by a seal.
-    assert!(refused_appends(&running).await >= 1.0);
-    running.cluster.ready().await.unwrap();
-    let again = running.flight(0).await.run(SLOW).await.unwrap();
-    agrees(SLOW, &again).await.unwrap();
-    // So its former journal has a seal and nothing after that.
-    nothing_is_left(&running).await;
-}
-
 /// It lives and writes its beacon, and neither clients nor executors nor its peer reach it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
@@ -297,56 +252,6 @@ async fn a_scheduler_that_is_cut_off_is_taken_over_though_its_beacon_goes_on() {
     running.cluster.ready().await.unwrap();
     let again = running.flight(0).await.run(SLOW).await.unwrap();
     agrees(SLOW, &again).await.unwrap();
-    nothing_is_left(&running).await;
-}
-
-/// Appends of the first scheduler that met a seal.
-async fn refused_appends(running: &Running) -> f64 {
-    labelled(running, 0, "paceline_journal_appends_total", "sealed").await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scheduler_that_was_frozen_idle_knows_what_was_changed_meanwhile() {
-    let mut running = Running::start_with(|plan| kept_for(plan, "2s")).await;
-    let id = running.http(0).status().await.unwrap().scheduler;
-    let frozen = running.cluster.node(Role::Scheduler, 0).unwrap();
-    frozen.process().unwrap().freeze().unwrap();
-    // Acknowledged once it has missed its beats.
-    let create = "create view meanwhile as select 7 as n";
-    running.flight(1).await.run(create).await.unwrap();
-    // It never wrote anything, so what lies there is a seal.
-    let journal = running.directory.path().join("state/journal");
-    let journal = journal.join(id.as_str());
-    until("it is taken over", || async {
-        journal.exists().then_some(())
-    })
-    .await;
-    let thawed = running.cluster.node(Role::Scheduler, 0).unwrap();
-    thawed.process().unwrap().thaw().unwrap();
-    let mut flight = running.flight(0).await;
-    let answer = flight.run("select n from meanwhile").await.unwrap();
-    assert_eq!(answer.rows(), 1);
-
-    // It drives nothing, and still learns that it was taken over; from then on it is told again.
-    let http = running.http(0);
-    until("it goes on under another id", || async {
-        (http.status().await.unwrap().scheduler != id).then_some(())
-    })
-    .await;
-    until("its peer knows it", || async {
-        let status = running.http(1).status().await.unwrap();
-        let live = status.schedulers.iter().filter(|s| s.live);
-        (live.count() == 2).then_some(())
-    })
-    .await;
-    running
-        .flight(1)
-        .await
-        .run("drop view meanwhile")
-        .await
-        .unwrap();
-    let gone = flight.run("select n from meanwhile").await.unwrap_err();
-    assert!(gone.to_string().contains("meanwhile"), "{gone}");
     nothing_is_left(&running).await;
 }
 
