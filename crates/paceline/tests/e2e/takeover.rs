@@ -9,6 +9,7 @@ use paceline_testkit::{Role, Traffic};
 
 use crate::answers::agrees;
 use crate::api::{ARROW, read};
+use crate::leaving::Coming;
 use crate::left::{is_journaled, kept_for, nothing_is_left};
 use crate::support::{
     Running, SLOW, attempts, flags, joining, labelled, metric, midway, of_executors, of_schedulers,
@@ -155,15 +156,19 @@ async fn who_waits_at_any_scheduler_gets_the_answer_of_the_same_query() {
     })
     .await;
     running.create_tpch().await;
-    let (started, query) = begin(&running, 0, midway).await;
+    let begun_before = of_executors(&running, ATTEMPTS).await;
+    let (started, query) = begin(&running, 0, joining).await;
     is_journaled(&running, 0, query).await;
-    // One waits through another scheduler already when the owner dies.
+    // When the owner dies one waits there, and one through another scheduler.
+    let there = Coming::begin(&running, 0, &started).await;
     let waiting = tokio::spawn({
         let mut flight = running.flight(2).await;
         let started = started.clone();
         async move { flight.finish(started).await.map_err(|e| e.to_string()) }
     });
     running.cluster.kill(Role::Scheduler, 0).await.unwrap();
+    let broken = there.rest().await;
+    assert!(broken.is_err(), "its scheduler is gone: {broken:?}");
     let answers = [
         ask(&running, 1, &started).await,
         ask(&running, 2, &started).await,
@@ -177,6 +182,9 @@ async fn who_waits_at_any_scheduler_gets_the_answer_of_the_same_query() {
         agrees(SLOW, &answer.unwrap()).await.unwrap();
     }
     assert_eq!(reports[0].owner, reports[1].owner, "{reports:?}");
+    let begun = of_executors(&running, ATTEMPTS).await - begun_before;
+    let (_, tasks) = attempts(&reports[0]);
+    assert_eq!(begun, f64::from(tasks), "something was run twice");
     let mut adopted = 0.0;
     for scheduler in [1, 2] {
         let name = "paceline_queries_total";
