@@ -4,6 +4,8 @@
 //! - [`clients`]: records, statuses, cancels, and how long things are kept;
 //! - [`executors`]: what executors say.
 
+#[cfg(test)]
+mod adopted;
 mod adopting;
 mod clients;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::testing::{journal, journals, record};
 
-fn driver(directory: &std::path::Path) -> Driver {
+pub(super) fn driver(directory: &std::path::Path) -> Driver {
     driver_with(directory, Options::default(), &Registry::new())
 }
 
@@ -46,7 +46,7 @@ pub(super) fn driver_with(
 }
 
 /// A query of one stage that executors run as so many tasks.
-fn planned(tasks: u32) -> QueryRecord {
+pub(super) fn planned(tasks: u32) -> QueryRecord {
     let stage = Stage {
         id: StageId(0),
         plan: Arc::from(&b"the plan"[..]),
@@ -68,10 +68,10 @@ fn planned(tasks: u32) -> QueryRecord {
     record
 }
 
-type Stream = mpsc::Receiver<cluster::FromScheduler>;
+pub(super) type Stream = mpsc::Receiver<cluster::FromScheduler>;
 
 /// Attaches the executor `x`, which has one slot.
-fn attach(driver: &Driver) -> Stream {
+pub(super) fn attach(driver: &Driver) -> Stream {
     let (outgoing, told) = mpsc::channel(100);
     let hello = cluster::Hello {
         executor: "x".to_string(),
@@ -84,7 +84,7 @@ fn attach(driver: &Driver) -> Stream {
 }
 
 /// The next launch that the executor is told of.
-async fn launched(driver: &Driver, told: &mut Stream) -> cluster::Launch {
+pub(super) async fn launched(driver: &Driver, told: &mut Stream) -> cluster::Launch {
     let launch = async {
         loop {
             let told = told.recv().await.expect("the stream goes on");
