@@ -31,6 +31,7 @@ mod lying_store;
 mod metrics;
 #[path = "../../../store/tests/behaviour/ministack.rs"]
 mod ministack;
+mod on_s3;
 mod outage;
 mod python;
 mod rolling;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::answers::agrees;
 use crate::left::{kept_for, nothing_is_left_but};
 use crate::ministack::MiniStack;
+use crate::on_s3::keep_state;
 use crate::support::{self, Running, SLOW, flags, labelled, metric, until};
 
 /// Makes the outage longer: for how many seconds it lasts at least.
@@ -27,17 +28,10 @@ const UNANSWERED_BEATS: f64 = 7.0;
 const SCHEDULERS: [usize; 2] = [0, 1];
 
 async fn start(store: &FaultProxy) -> Running {
-    let options = format!(
-        "endpoint=http://{},region=us-east-1,access_key_id=test,secret_access_key=hush,\
-         allow_http=true",
-        store.address()
-    );
     let running = Running::start_with(|plan| {
-        plan.state = Some("s3://paceline/state".to_string());
+        keep_state(plan, &format!("http://{}", store.address()));
         kept_for(plan, "2s");
         plan.scheduler_flags.extend(flags(&[
-            "--state-options",
-            &options,
             "--scheduler-beat",
             "200ms",
             "--scheduler-takeover-after",
