@@ -54,12 +54,14 @@ fn plan(directory: &Path) -> ClusterPlan {
     plan.schedulers = COUNT;
     plan.executors = COUNT;
     plan.doors = true;
+    // Executors are struck more often here while one task runs than the usual four attempts allow for.
     plan.scheduler_flags = words(
         "--scheduler-small-plan-bytes 0 --scheduler-inline-limit 64KiB \
          --scheduler-read-budget 1MiB --scheduler-beat 300ms \
          --scheduler-executor-timeout 2s --scheduler-reattach-grace 1s \
          --scheduler-unread-ttl 30s --scheduler-abandon-after 20s \
-         --scheduler-submitted-ttl 30s --scheduler-dropped-ttl 20s",
+         --scheduler-submitted-ttl 30s --scheduler-dropped-ttl 20s \
+         --scheduler-max-attempts 12",
     );
     for (flag, time) in [
         ("--scheduler-takeover-after", TAKEOVER_AFTER),
