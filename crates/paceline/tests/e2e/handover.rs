@@ -99,7 +99,7 @@ impl Written {
     }
 
     /// Waits until another scheduler drives it, and lets that one commit.
-    pub(crate) async fn is_handed_over(mut self, running: &Running, other: usize) -> Written {
+    pub(crate) async fn see_it_handed_over(mut self, running: &Running, other: usize) -> Written {
         let http = running.http(other);
         until("it is handed over", || async {
             let report = http.query(self.query).await.unwrap();

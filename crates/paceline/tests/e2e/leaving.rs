@@ -38,7 +38,7 @@ pub(crate) async fn leaves(running: &mut Running, leaving: usize) -> Vec<QueryId
     let unattended = Unattended::submit(running, leaving).await;
     write.is_not_committed(running);
     tell_to_stop(running, leaving).await;
-    let write = write.is_handed_over(running, other).await;
+    let write = write.see_it_handed_over(running, other).await;
     let sent_on = SentOn::begin(running, leaving).await;
     // A result is kept for some seconds after it was read, and the other answer may take longer.
     for (sql, started, answer) in [(LARGE, &large, reading), (SLOW, &started, waiting)] {

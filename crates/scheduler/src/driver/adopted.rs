@@ -71,9 +71,8 @@ async fn an_executor_that_does_not_answer_is_not_waited_for_for_ever() {
     }
     let launch = launched(&driver, &mut told).await;
     assert_eq!((launch.epoch, launch.tasks.len()), (1, 1));
-    // What it says now is said late, and changes nothing.
+    // What it says now is said late, and costs work done twice at most.
     holds_nothing(&driver, query);
-    assert!(told.try_recv().is_err());
     assert!(!state(&driver, query).is_final());
 }
 

@@ -39,14 +39,7 @@ pub(super) enum Lack {
     /// It is not there: perhaps it was removed meanwhile.
     Gap(Gap),
     /// It is there.
-    Unreadable { seq: u64, error: StoreError },
-}
-
-impl Read {
-    /// Whether nothing comes after it.
-    pub(super) fn is_over(&self) -> bool {
-        self.replayed.drained || self.replayed.sealed_by().is_some()
-    }
+    Unreadable(StoreError),
 }
 
 impl Journals {
@@ -60,7 +53,7 @@ impl Journals {
             let read = self.read(journal).await?;
             match read.lacks {
                 None => return Ok(read.replayed),
-                Some(Lack::Unreadable { error, .. }) => return Err(error.into()),
+                Some(Lack::Unreadable(error)) => return Err(error.into()),
                 // Segments were removed between the listing and the reads.
                 Some(Lack::Gap(gap)) => missing = gap.missing,
             }
@@ -199,7 +192,7 @@ fn fold(
             taken_in.map_err(|error| store.corrupt(&key, error.to_string()))
         });
         if let Err(error) = taken_in {
-            unreadable.get_or_insert(Lack::Unreadable { seq, error });
+            unreadable.get_or_insert(Lack::Unreadable(error));
         }
     }
     let base = chain.base();

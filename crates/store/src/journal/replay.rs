@@ -27,6 +27,11 @@ pub struct Replayed {
 }
 
 impl Replayed {
+    /// Whether nothing comes after it.
+    pub(super) fn is_over(&self) -> bool {
+        self.drained || self.sealed_by().is_some()
+    }
+
     /// Who ended the journal, if it is over.
     pub fn sealed_by(&self) -> Option<&SchedulerId> {
         self.book.standing().sealed_by()

@@ -45,7 +45,7 @@ impl Journals {
                     missing = Some(gap.missing);
                     continue;
                 }
-                Some(Lack::Unreadable { error, .. }) => {
+                Some(Lack::Unreadable(error)) => {
                     // What is not read keeps nobody from ending it.
                     if !read.replayed.is_over() {
                         self.try_seal(journal, by, read.end).await?;
@@ -107,11 +107,12 @@ impl Journals {
         if replayed.base == replayed.next {
             return Ok(None);
         }
-        let first = folder(journal).numbered(replayed.base);
-        let seal = folder(journal).numbered(replayed.next);
+        let folder = folder(journal);
+        let first = folder.numbered(replayed.base);
+        let seal = folder.numbered(replayed.next);
         let looks = futures::future::try_join(
             self.store.get(&first),
-            self.store.list(&folder(journal), Some(&seal)),
+            self.store.list(&folder, Some(&seal)),
         );
         let (there, behind) = looks.await?;
         if there.is_none() || behind.iter().any(|key| key.number().is_some()) {
@@ -171,7 +172,7 @@ impl Journals {
         by: &SchedulerId,
     ) -> Result<(), JournalError> {
         let read = self.read(journal).await?;
-        let Some(Lack::Unreadable { error, .. }) = &read.lacks else {
+        let Some(Lack::Unreadable(error)) = &read.lacks else {
             return Ok(());
         };
         if !read.replayed.is_over() || matches!(error, StoreError::Newer { .. }) {
