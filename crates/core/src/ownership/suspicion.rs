@@ -209,7 +209,10 @@ impl Suspicion {
             }
             Evidence::ExecutorGone { executor } => {
                 for peer in self.peers.values_mut() {
-                    peer.streams.remove(&executor);
+                    // Its witnesses were silent themselves: it may be oneself that nobody reaches.
+                    if peer.streams.remove(&executor).is_some() && peer.streams.is_empty() {
+                        peer.unanswered = Duration::ZERO;
+                    }
                 }
             }
             Evidence::Gone { scheduler } => {
@@ -340,6 +343,32 @@ mod tests {
         assert_eq!(dead(vec![unanswered(9000, 0)]), [""; 0], "nobody is here");
         let held = vec![stream("x", "a", true), unanswered(9000, 1)];
         assert_eq!(dead(held), [""; 0], "it is there for executors");
+    }
+
+    /// Executors are held for attached a while longer than they are heard of. When they are given up, they
+    /// turn out to have been witnesses to nothing.
+    #[test]
+    fn whom_nothing_reaches_suspects_nobody_once_its_executors_are_gone_as_well() {
+        let unanswered = |executors| Evidence::Unanswered {
+            scheduler: scheduler("a"),
+            silence: Duration::from_millis(3500),
+            executors,
+        };
+        let gone = |x| Evidence::ExecutorGone {
+            executor: ExecutorId::new(x),
+        };
+        let mut evidence = vec![
+            stream("x", "a", true),
+            stream("y", "a", true),
+            unanswered(2),
+            gone("x"),
+            gone("y"),
+        ];
+        assert_eq!(dead(evidence.clone()), [""; 0]);
+        evidence.push(unanswered(0));
+        assert_eq!(dead(evidence.clone()), [""; 0]);
+        evidence.push(unanswered(1));
+        assert_eq!(dead(evidence), ["a"], "another one is here, and not there");
     }
 
     #[test]
