@@ -30,6 +30,6 @@ pub use ids::{
     SchedulerId, StageId, TableId, TaskId, TaskKey,
 };
 pub use invariant::Invariant;
-pub use output::{OutputLocation, OutputSummary, PartitionRange};
+pub use output::{MOST_PARTITIONS, OutputLocation, OutputSummary, PartitionRange};
 pub use size::{ByteSize, InvalidByteSize};
 pub use status::{QueryState, QueryStatus, ResultSize, StageProgress};

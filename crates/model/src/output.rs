@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Attempt, ExecutorId, TaskId};
 
+/// More partitions than any stage or exchange has. What another process says of more is nonsense.
+pub const MOST_PARTITIONS: u32 = 1 << 20;
+
 /// A run of partitions: `first`, `first + 1`, … `count` of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PartitionRange {
@@ -17,6 +20,13 @@ impl PartitionRange {
     /// The partitions `first..first + count`.
     pub fn new(first: u32, count: u32) -> Self {
         PartitionRange { first, count }
+    }
+
+    /// The same, if there can be such partitions: for what another process says. Whoever reads a range
+    /// makes room for each of its partitions.
+    pub fn try_new(first: u32, count: u32) -> Option<Self> {
+        let end = first.checked_add(count)?;
+        (end <= MOST_PARTITIONS).then_some(PartitionRange { first, count })
     }
 
     /// One past the highest partition.
@@ -66,4 +76,21 @@ pub struct OutputLocation {
     pub executor: ExecutorId,
     /// That executor's data plane, as `host:port`.
     pub address: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_no_exchange_has_is_none() {
+        let last = MOST_PARTITIONS - 1;
+        for (first, count) in [(0, 0), (0, MOST_PARTITIONS), (last, 1), (7, 3)] {
+            let range = PartitionRange::try_new(first, count);
+            assert_eq!(range, Some(PartitionRange::new(first, count)));
+        }
+        for (first, count) in [(0, u32::MAX), (u32::MAX, 2), (last, 2), (u32::MAX, 0)] {
+            assert_eq!(PartitionRange::try_new(first, count), None);
+        }
+    }
 }

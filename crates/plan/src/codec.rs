@@ -21,6 +21,7 @@ use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
 use datafusion_proto::protobuf::PhysicalExprNode;
+use paceline_model::{MOST_PARTITIONS, PartitionRange};
 use parking_lot::Mutex;
 use prost::Message;
 
@@ -155,6 +156,16 @@ struct WorkTable {
 #[derive(Clone, PartialEq, Message)]
 struct StreamScan {}
 
+/// Partitions as a plan names them: room is made for each.
+pub(crate) fn checked_range(first: u32, count: u32) -> Result<PartitionRange> {
+    PartitionRange::try_new(first, count).ok_or_else(|| {
+        internal_datafusion_err!(
+            "a plan names {count} partitions from {first} on, and no exchange has more than \
+             {MOST_PARTITIONS}"
+        )
+    })
+}
+
 /// Decodes an operator of ours whose inputs are decoded already.
 pub(crate) fn operator(
     buf: &[u8],
@@ -179,7 +190,7 @@ pub(crate) fn operator(
                 0 => Sink::Forward,
                 partitions => Sink::Hash {
                     exprs: write.hash.iter().map(decode).collect::<Result<_>>()?,
-                    partitions,
+                    partitions: checked_range(0, partitions)?.count,
                 },
             };
             Ok(Arc::new(ExchangeWriteExec::new(Arc::clone(input), sink)))
@@ -267,5 +278,30 @@ impl StageCodec {
         let copy = not_impl_datafusion_err!("{}", error.strip_backtrace());
         self.refused.lock().get_or_insert(error);
         copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::Schema;
+    use datafusion::physical_plan::empty::EmptyExec;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_that_divides_into_more_than_any_exchange_has_is_refused() {
+        let write = Write {
+            hash: vec![],
+            partitions: u32::MAX,
+        };
+        let node = Node {
+            kind: Some(Kind::Write(write)),
+        };
+        let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+        let (task, codec) = (TaskContext::default(), StageCodec::default());
+        let context = PhysicalPlanDecodeContext::new(&task, &codec);
+        let decoded = operator(&node.encode_to_vec(), &[input], &context, &converter());
+        let text = decoded.unwrap_err().to_string();
+        assert!(text.contains("4294967295 partitions"), "{text}");
     }
 }

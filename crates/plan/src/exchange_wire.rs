@@ -12,6 +12,7 @@ use paceline_model::{PartitionRange, StageId};
 use prost::Message;
 
 use crate::catalog::{schema_from_ipc, schema_to_ipc};
+use crate::codec::checked_range;
 use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
 
 /// The wire form of an [`ExchangeReadExec`].
@@ -129,7 +130,7 @@ impl Read {
         let reads = if self.whole {
             Reads::Whole
         } else {
-            Reads::Range(PartitionRange::new(self.first, self.count))
+            Reads::Range(checked_range(self.first, self.count)?)
         };
         ExchangeReadExec::try_new(
             StageId(self.stage),

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use paceline_model::{
-    Attempt, ErrorClass, ExecutorId, LostOutput, OutputId, OutputLocation, OutputSummary,
-    PartitionRange, QueryError, QueryId, StageId, TaskId,
+    Attempt, ErrorClass, ExecutorId, LostOutput, MOST_PARTITIONS, OutputId, OutputLocation,
+    OutputSummary, PartitionRange, QueryError, QueryId, StageId, TaskId,
 };
 
 use crate::cluster;
@@ -182,10 +182,23 @@ impl OutputTable {
     }
 }
 
+/// Reads a range of partitions.
+///
+/// # Errors
+/// [`Malformed`] if no exchange has such partitions.
+pub fn partition_range(first: u32, count: u32) -> Result<PartitionRange, Malformed> {
+    PartitionRange::try_new(first, count).ok_or_else(|| Malformed {
+        field: "partitions",
+        problem: format!(
+            "are {count} from {first} on, and no exchange has more than {MOST_PARTITIONS}"
+        ),
+    })
+}
+
 /// Reads one stage's outputs back.
 ///
 /// # Errors
-/// [`Malformed`] if an output names an executor that the table lacks.
+/// [`Malformed`] if an output names an executor that the table lacks, or partitions that none has.
 pub fn output_locations(
     outputs: &[cluster::Output],
     executors: &[cluster::ExecutorRef],
@@ -202,7 +215,7 @@ pub fn output_locations(
             Ok(OutputLocation {
                 task: TaskId(output.task),
                 attempt: Attempt(output.attempt),
-                partitions: PartitionRange::new(output.first_partition, output.partitions),
+                partitions: partition_range(output.first_partition, output.partitions)?,
                 executor: ExecutorId::new(holder.executor.as_str()),
                 address: holder.address.clone(),
             })
@@ -253,5 +266,22 @@ mod tests {
         let read = output_locations(&table.stages[0].outputs, &table.executors);
         assert_eq!(read.as_deref(), Ok(&locations[..]));
         assert!(output_locations(&table.stages[0].outputs, &[]).is_err());
+    }
+
+    #[test]
+    fn partitions_that_no_exchange_has_are_refused() {
+        let holder = [cluster::ExecutorRef::default()];
+        for (first_partition, partitions) in [(0, u32::MAX), (u32::MAX, 2)] {
+            let output = cluster::Output {
+                first_partition,
+                partitions,
+                ..cluster::Output::default()
+            };
+            let refused = output_locations(&[output], &holder).unwrap_err();
+            assert_eq!(refused.field, "partitions");
+            let text = refused.to_string();
+            let wrong = format!("{partitions} from {first_partition} on");
+            assert!(text.contains(&wrong), "{text}");
+        }
     }
 }

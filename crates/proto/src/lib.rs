@@ -9,7 +9,7 @@ mod graph;
 
 pub use convert::{
     Malformed, OutputTable, attempt_ref, error_to_failed, failed_to_error, output_locations,
-    query_bytes, query_id,
+    partition_range, query_bytes, query_id,
 };
 pub use graph::{graph_from_wire, graph_to_wire};
 

@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 
+use paceline_model::MOST_PARTITIONS;
 use paceline_proto::exchange;
 use tonic::Status;
-
-/// More partitions than any exchange has; a request beyond it is nonsense.
-const MOST_PARTITIONS: u32 = 1 << 20;
 
 /// How far one partition has been sent.
 #[derive(Debug, Clone, Copy, Default)]

@@ -300,6 +300,21 @@ async fn a_stop_aborts_what_runs_and_clears_the_disk() {
     assert_eq!(cluster.executors[0].files(), 0);
 }
 
+/// Outputs that a launch names as its input and nobody has, with what is wrong with each.
+fn strange_outputs() -> [(&'static str, cluster::Output); 3] {
+    let output = |executor, first_partition, partitions| cluster::Output {
+        executor,
+        first_partition,
+        partitions,
+        ..cluster::Output::default()
+    };
+    [
+        ("executor", output(5, 0, 1)),
+        ("partitions", output(0, 0, u32::MAX)),
+        ("partitions", output(0, u32::MAX, 2)),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_nobody_should_send_do_no_harm() {
     let mut cluster = Cluster::start(1).await;
@@ -353,34 +368,36 @@ async fn messages_that_nobody_should_send_do_no_harm() {
         .send(attached, 0, 0, beyond, 1)
         .await;
     assert_eq!(failed(attached.ended(id).await).class, "bug");
-    let query = new_query();
-    let mut dangling = Launching::new(query, 0, stage).raw();
-    dangling.inputs = vec![cluster::StageOutputs {
-        stage: 0,
-        outputs: vec![cluster::Output {
-            executor: 5,
-            ..cluster::Output::default()
-        }],
-    }];
-    dangling.tasks = vec![cluster::TaskLaunch {
-        partitions: 1,
-        ..cluster::TaskLaunch::default()
-    }];
-    attached.tell(Told::Launch(dangling)).await;
-    let id = OutputId {
-        query,
-        stage: stage.id,
-        task: TaskId(0),
-        attempt: Attempt(0),
-    };
-    assert_eq!(failed(attached.ended(id).await).class, "bug");
+    for (wrong, output) in strange_outputs() {
+        let query = new_query();
+        let mut reading = Launching::new(query, 0, stage).raw();
+        reading.executors = vec![cluster::ExecutorRef::default()];
+        reading.inputs = vec![cluster::StageOutputs {
+            stage: 0,
+            outputs: vec![output],
+        }];
+        reading.tasks = vec![cluster::TaskLaunch {
+            partitions: 1,
+            ..cluster::TaskLaunch::default()
+        }];
+        attached.tell(Told::Launch(reading)).await;
+        let id = OutputId {
+            query,
+            stage: stage.id,
+            task: TaskId(0),
+            attempt: Attempt(0),
+        };
+        let error = failed(attached.ended(id).await);
+        assert_eq!(error.class, "bug");
+        assert!(error.message.contains(wrong), "{error:?}");
+    }
 
     let executor = &cluster.executors[0];
     let malformed = executor.metric(
         "paceline_executor_refused_commands_total",
         Some("malformed"),
     );
-    assert!(malformed >= 5.0, "{malformed}");
+    assert!(malformed >= 8.0, "{malformed}");
     answers(&mut cluster).await;
 }
 
