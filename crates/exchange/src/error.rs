@@ -1,11 +1,13 @@
 //! What can go wrong, by what a caller can do about it.
 
+use std::any::Any;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use paceline_model::{ErrorClass, LostOutput, OutputId, PartitionRange, QueryError, StageId};
+use tokio::task::JoinError;
 
 /// Why an output could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,26 @@ pub enum StoreError {
         /// The output.
         output: OutputId,
     },
+    /// The work panicked. Another attempt would most likely meet the same.
+    #[error("writing output {output} panicked: {text}; please report the statement")]
+    Panicked {
+        /// The output.
+        output: OutputId,
+        /// What the panic said.
+        text: String,
+    },
+}
+
+/// What a task said that panicked; none if it was cancelled, as the runtime is shutting down.
+pub(crate) fn panic_of(error: JoinError) -> Option<String> {
+    let panic = error.try_into_panic().ok()?;
+    Some(panic_text(panic.as_ref()))
+}
+
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_string()
 }
 
 impl StoreError {
@@ -98,6 +120,14 @@ impl StoreError {
         }
     }
 
+    /// Why a blocking task that wrote to the output did not come to its end.
+    pub(crate) fn not_joined(output: OutputId, error: JoinError) -> Self {
+        match panic_of(error) {
+            Some(text) => StoreError::Panicked { output, text },
+            None => StoreError::Interrupted { output },
+        }
+    }
+
     /// What a caller can do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -107,7 +137,8 @@ impl StoreError {
             StoreError::Exists { .. }
             | StoreError::UnknownPartition { .. }
             | StoreError::Schema { .. }
-            | StoreError::Encode { .. } => ErrorClass::Bug,
+            | StoreError::Encode { .. }
+            | StoreError::Panicked { .. } => ErrorClass::Bug,
         }
     }
 
@@ -254,5 +285,40 @@ impl ReadError {
             ReadError::Lost { lost, .. } => QueryError::output_lost(lost.clone(), self.to_string()),
             _ => QueryError::new(self.class(), self.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_model::{Attempt, QueryId, TaskId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const OUTPUT: OutputId = OutputId {
+        query: QueryId(Uuid::nil()),
+        stage: StageId(0),
+        task: TaskId(0),
+        attempt: Attempt(0),
+    };
+
+    #[tokio::test]
+    async fn a_panic_is_not_taken_for_a_shutdown() {
+        let panics: [(&str, fn()); 2] = [
+            ("as the test has it", || panic!("as the test has it")),
+            ("in other words", || {
+                std::panic::panic_any("in other words".to_string())
+            }),
+        ];
+        for (said, panics) in panics {
+            let joined = tokio::task::spawn_blocking(panics).await;
+            let error = StoreError::not_joined(OUTPUT, joined.unwrap_err());
+            assert_eq!(error.class(), ErrorClass::Bug);
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let aborted = tokio::spawn(std::future::pending::<()>());
+        aborted.abort();
+        let error = StoreError::not_joined(OUTPUT, aborted.await.unwrap_err());
+        assert_eq!(error.class(), ErrorClass::Cancelled);
     }
 }

@@ -1,5 +1,6 @@
 //! One stream to one reader.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_flight::FlightData;
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
 use super::lanes::{Lane, Lanes};
-use crate::error::LostReason;
+use crate::error::{LostReason, panic_of, panic_text};
 use crate::frame::{Encoded, Packing};
 use crate::store::{Lookup, OpenFile, Output, OutputStore, Slot, Unreadable};
 
@@ -257,12 +258,17 @@ impl Session {
             Slot::Memory(frame) => Arc::clone(frame),
         };
         let (output, packing, keep) = (Arc::clone(output), self.packing, self.whole);
-        let encoded = if frame.used <= SMALL_BYTES {
-            frame.encode(&output, packing, keep)
+        let small = frame.used <= SMALL_BYTES;
+        let encode = move || frame.encode(&output, packing, keep);
+        let encoded = if small {
+            let encoded = catch_unwind(AssertUnwindSafe(encode));
+            encoded.map_err(|panic| panicked(&panic_text(panic.as_ref())))?
         } else {
-            tokio::task::spawn_blocking(move || frame.encode(&output, packing, keep))
-                .await
-                .map_err(|_| Unreadable::Resource("the runtime is shutting down".to_string()))?
+            let encoded = tokio::task::spawn_blocking(encode).await;
+            encoded.map_err(|error| match panic_of(error) {
+                Some(text) => panicked(&text),
+                None => Unreadable::Resource("the runtime is shutting down".to_string()),
+            })?
         };
         // Only a type that Arrow cannot encode: trying again would not help, and neither would
         // another attempt; the reader's failure names the output and the reason.
@@ -307,6 +313,13 @@ impl Session {
         let sent = self.outbound.send(Ok(message)).await;
         sent.map_err(|_| End::Quiet)
     }
+}
+
+/// The reader is told, whose query names it; asked again, it would most likely panic again.
+fn panicked(text: &str) -> Unreadable {
+    Unreadable::Lost(LostReason::Refused {
+        detail: format!("encoding it panicked: {text}"),
+    })
 }
 
 /// What a lane is to be sent next.

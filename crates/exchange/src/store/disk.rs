@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
+use tokio::task::JoinError;
 
 use super::budget::signed;
 use super::manifest::{TRAILER_BYTES, Trailer};
+use crate::error::panic_of;
 
 /// The bytes that all outputs of a store have on disk.
 #[derive(Debug)]
@@ -179,6 +181,15 @@ impl From<io::Error> for ReadFault {
     }
 }
 
+impl From<JoinError> for ReadFault {
+    fn from(error: JoinError) -> Self {
+        match panic_of(error) {
+            Some(text) => ReadFault::Damaged(format!("reading it panicked: {text}")),
+            None => ReadFault::Resource("the runtime is shutting down".to_string()),
+        }
+    }
+}
+
 /// A frame in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct DiskFrame {
@@ -217,9 +228,7 @@ impl OpenFile {
             let bytes = wanted.read_from(&file)?;
             Ok::<_, ReadFault>((bytes, wanted.file, file))
         });
-        let (bytes, of, file) = read
-            .await
-            .map_err(|_| ReadFault::Resource("the runtime is shutting down".to_string()))??;
+        let (bytes, of, file) = read.await.map_err(ReadFault::from)??;
         self.0 = Some((of, file));
         Ok(bytes)
     }

@@ -28,7 +28,7 @@ impl Output {
         let output = Arc::clone(self);
         tokio::task::spawn_blocking(move || output.spill_blocking(runs))
             .await
-            .map_err(|_| StoreError::Interrupted { output: self.id })?
+            .map_err(|error| StoreError::not_joined(self.id, error))?
     }
 
     fn spill_blocking(&self, mut runs: Runs) -> Result<(), StoreError> {
