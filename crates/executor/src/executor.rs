@@ -196,25 +196,25 @@ fn means(
     runtimes: &Runtimes,
 ) -> Result<Means, StartError> {
     let outputs = options.directory.join("exchange");
-    let spills = options.directory.join("spill");
     create_directory(&outputs)?;
-    create_directory(&spills)?;
     let exchange_metrics = ExchangeMetrics::register(registry)?;
     let store_options = StoreOptions {
         memory_limit: options.exchange_memory,
         compression: options.compression,
         ..StoreOptions::new(outputs)
     };
+    let store = OutputStore::open(store_options, exchange_metrics.clone())?;
     let engine = Engine::new(EngineOptions {
         memory_limit: Some(options.memory_limit),
-        spill_directory: Some(spills),
+        // It goes with the store, however this process ends.
+        spill_directory: Some(store.scratch().to_path_buf()),
         spill_limit: options.spill_limit,
         object_store: options.object_store.clone(),
     })?;
     let network = runtimes.network_handle.clone();
     Ok(Means {
         engine,
-        store: OutputStore::open(store_options, exchange_metrics.clone())?,
+        store,
         peers: Peers::on_runtime(PeerOptions::default(), network),
         exchange_metrics,
     })

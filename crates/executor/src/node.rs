@@ -54,6 +54,7 @@ pub(crate) struct Pace {
 #[derive(Debug, Clone)]
 pub(crate) struct Means {
     pub(crate) engine: Engine,
+    /// After the engine, whose operators spill into a directory of it.
     pub(crate) store: OutputStore,
     pub(crate) peers: Peers,
     pub(crate) exchange_metrics: ExchangeMetrics,

@@ -10,12 +10,14 @@ use crate::error::StoreError;
 
 const PREFIX: &str = "life-";
 const LOCK: &str = "lock";
+const SCRATCH: &str = "spill";
 
 /// A directory of this process's own, gone when this is dropped. Its lock file is locked for as
 /// long as the process lives, however it ends; so others can tell when it is a leftover.
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
+    scratch: PathBuf,
     _lock: File,
 }
 
@@ -35,11 +37,22 @@ impl Home {
         let lock = File::create(&lock_path).map_err(|e| StoreError::io("create", &lock_path, e))?;
         lock.lock()
             .map_err(|e| StoreError::io("lock", &lock_path, e))?;
-        Ok(Home { path, _lock: lock })
+        let scratch = path.join(SCRATCH);
+        fs::create_dir(&scratch).map_err(|e| StoreError::io("create", &scratch, e))?;
+        Ok(Home {
+            path,
+            scratch,
+            _lock: lock,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// For files of others in this process that are to go with it.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     /// Where the output lies once it is finished, if it is not in memory.
@@ -67,9 +80,9 @@ fn remove_leftovers(parent: &Path) -> Result<(), StoreError> {
             continue;
         }
         match fs::remove_dir_all(&path) {
-            Ok(()) => tracing::info!(path = %path.display(), "removed outputs of an earlier life"),
+            Ok(()) => tracing::info!(path = %path.display(), "removed what an earlier life left"),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove outputs of an earlier life");
+                tracing::warn!(path = %path.display(), %error, "cannot remove what an earlier life left");
             }
         }
     }
@@ -96,6 +109,8 @@ mod tests {
         fs::create_dir(&leftover).unwrap();
         fs::write(leftover.join(LOCK), "").unwrap();
         fs::write(leftover.join("big.frames"), "data").unwrap();
+        fs::create_dir_all(leftover.join("spill/datafusion-x")).unwrap();
+        fs::write(leftover.join("spill/datafusion-x/rows"), "data").unwrap();
         fs::write(parent.path().join("not-ours"), "kept").unwrap();
 
         let home = Home::take(parent.path()).unwrap();
@@ -104,6 +119,8 @@ mod tests {
         assert!(parent.path().join("not-ours").exists());
 
         let path = home.path().to_path_buf();
+        fs::write(home.scratch().join("rows"), "data").unwrap();
+        assert!(home.scratch().starts_with(&path), "it goes with the rest");
         drop(home);
         assert!(!path.exists());
     }

@@ -1,6 +1,7 @@
 //! All outputs of this process, by name.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -84,6 +85,12 @@ impl OutputStore {
                 home,
             }),
         })
+    }
+
+    /// A directory for files that are to be gone when this process is, however it ends: at the latest
+    /// whoever opens a store beside this one removes them. They must not outlive the store.
+    pub fn scratch(&self) -> &Path {
+        self.inner.home.scratch()
     }
 
     /// Begins an output that has these partitions.

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use paceline_model::{Attempt, OutputId, QueryId, StageId, TaskId};
+use paceline_model::{Attempt, ByteSize, OutputId, QueryId, StageId, TaskId};
 use paceline_proto::cluster;
 use paceline_proto::cluster::task_state::State;
+use tempfile::TempDir;
 
 use super::*;
 use scheduler::Scheduler;
@@ -28,19 +29,26 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
-    let mut scheduler = Scheduler::start("scheduler-a").await;
+/// An executor in a directory of its own, which keeps next to no output in memory.
+fn executor(scheduler: &Scheduler) -> (Executor, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let options = ExecutorOptions {
         schedulers: vec![scheduler.address.to_string()],
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         slots: SLOTS,
+        exchange_memory: ByteSize(1),
         directory: directory.path().to_path_buf(),
         heartbeat: Duration::from_millis(20),
         ..ExecutorOptions::default()
     };
     let executor = Executor::start(options, &Registry::new()).unwrap();
+    (executor, directory)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
+    let mut scheduler = Scheduler::start("scheduler-a").await;
+    let (executor, _directory) = executor(&scheduler);
     let mut attached = scheduler.attached().await;
 
     let threads = &executor.node.query_threads;
@@ -73,4 +81,19 @@ async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
     assert!(!next.is_finished(), "a thread was free");
     released.wait();
     soon("the threads are free again", next).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_spill_into_what_goes_with_the_store() {
+    let scheduler = Scheduler::start("scheduler-a").await;
+    let (executor, directory) = executor(&scheduler);
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).unwrap().flatten();
+        entries.map(|entry| entry.file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(directory.path()), ["exchange"]);
+    let means = executor.node.means().unwrap();
+    let scratch = means.store.scratch();
+    assert!(scratch.starts_with(directory.path()));
+    assert_eq!(names(scratch).len(), 1, "the engine has a directory there");
 }

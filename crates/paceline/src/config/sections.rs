@@ -136,7 +136,8 @@ section! {
         /// Memory in which one task holds what it has fetched from exchanges and not yet read.
         read_budget: ByteSize = ByteSize::mib(16),
         /// Where exchange outputs and spilled rows go. Each executor uses a directory of its own
-        /// within, and removes it at its end. Empty: the system's directory for temporary files.
+        /// within, and removes it at its end; what one that was killed left there goes when the
+        /// next one starts. Empty: the system's directory for temporary files.
         directory: String = String::new(),
         /// Disk for the rows that operators spill. auto: DataFusion's own limit.
         spill_limit: Auto<ByteSize> = Auto::Auto,

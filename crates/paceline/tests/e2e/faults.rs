@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use arrow::ipc::reader::StreamReader;
 use paceline::client::Answer;
@@ -12,6 +13,7 @@ use paceline_testkit::{FaultProxy, Role, Traffic};
 use crate::again::Counts;
 use crate::answers::agrees;
 use crate::left::{kept_for, nothing_is_left};
+use crate::servers::SORTED;
 use crate::support::{
     Running, SLOW, attempts, flags, joining, midway, of_executors, of_schedulers, until,
 };
@@ -39,6 +41,59 @@ async fn an_executor_killed_midway_costs_a_re_run_and_not_the_query() {
     running.cluster.ready().await.unwrap();
     let again = running.flight(1).await.run(SLOW).await.unwrap();
     agrees(SLOW, &again).await.unwrap();
+    nothing_is_left(&running).await;
+}
+
+/// The files into which operators of an executor have spilled.
+fn spilled(running: &Running, executor: usize) -> Vec<PathBuf> {
+    let own = format!("executor-{}", executor + 1);
+    let own = running.directory.path().join(own);
+    let mut files = running.executor_files();
+    files.retain(|path| {
+        let mut parts = path.components();
+        path.starts_with(&own) && parts.any(|part| part.as_os_str() == "spill")
+    });
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spills_of_a_killed_executor_go_when_it_starts_again() {
+    let mut running = Running::start_with(|plan| {
+        plan.executor_flags = flags(&["--executor-memory-limit", "48MiB"]);
+        kept_for(plan, "2s");
+    })
+    .await;
+    running.create_tpch().await;
+    let (answer, _) = running.start_until(SORTED, |_| true).await;
+    let killed = loop {
+        let spilling = until("operators have spilled", || async {
+            (0..3).find(|executor| !spilled(&running, *executor).is_empty())
+        });
+        let spilling = spilling.await;
+        // While it stands still it removes nothing.
+        let node = running.cluster.node(Role::Executor, spilling).unwrap();
+        node.process().unwrap().freeze().unwrap();
+        if !spilled(&running, spilling).is_empty() {
+            break spilling;
+        }
+        let node = running.cluster.node(Role::Executor, spilling).unwrap();
+        node.process().unwrap().thaw().unwrap();
+    };
+    running.cluster.kill(Role::Executor, killed).await.unwrap();
+    let left = spilled(&running, killed);
+    assert!(!left.is_empty(), "it had removed them before it was killed");
+
+    running
+        .cluster
+        .restart(Role::Executor, killed)
+        .await
+        .unwrap();
+    until("what it had spilled is gone", || async {
+        left.iter().all(|path| !path.exists()).then_some(())
+    })
+    .await;
+    let answer = answer.await.unwrap().unwrap();
+    agrees(SORTED, &answer).await.unwrap();
     nothing_is_left(&running).await;
 }
 

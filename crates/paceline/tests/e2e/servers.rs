@@ -13,7 +13,7 @@ use crate::support::{Running, attempts, flags, text_of, until};
 const GROUPED: &str = "select o_custkey, count(*) as n from orders group by o_custkey";
 
 /// Rows in an order, with too much to carry for the memory of the executors.
-const SORTED: &str = "select count(*) as n, max(r) as r, sum(l_quantity) as q, \
+pub(crate) const SORTED: &str = "select count(*) as n, max(r) as r, sum(l_quantity) as q, \
      sum(l_extendedprice) as p, sum(l_discount) as d, sum(l_tax) as t, max(l_shipdate) as s, \
      max(l_commitdate) as c, max(l_receiptdate) as e, max(l_shipinstruct) as i, \
      max(l_shipmode) as m from (select *, row_number() over (order by l_comment, l_orderkey, \
