@@ -1,15 +1,14 @@
 //! Carries out what schedulers command.
 //!
-//! Every command names a query and an epoch; [`Book::admit`](crate::book::Book::admit) decides
-//! whether the speaker may. Whatever a message says, the worst that comes of it is a refusal, which
-//! is counted and logged.
+//! Every command names a query and an epoch; the [book](crate::book::Book) decides whether the
+//! speaker may. Whatever a message says, the worst that comes of it is a refusal, which is counted
+//! and logged.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use paceline_model::{Epoch, OutputId, QueryId};
+use paceline_model::{Epoch, QueryId};
 use paceline_proto::cluster::from_scheduler::Message;
-use paceline_proto::cluster::task_state::State;
 use paceline_proto::{Malformed, cluster, query_id};
 
 use crate::book::{LinkId, Refusal};
@@ -51,35 +50,33 @@ impl Node {
     }
 
     fn cancel_tasks(&self, link: LinkId, cancel: &cluster::CancelTasks) {
-        let Some(query) = self.admitted("cancel", link, &cancel.query, cancel.epoch) else {
+        let Some(query) = self.readable("cancel", &cancel.query) else {
             return;
         };
-        for attempt in &cancel.attempts {
-            self.cancel(attempt.of(query));
-        }
-    }
-
-    /// A live attempt confirms by itself once it has stopped; one that is not known here is
-    /// confirmed at once, so that nobody waits for it. One that has ended said so.
-    fn cancel(&self, id: OutputId) {
+        let epoch = Epoch(cancel.epoch);
         let mut book = self.book.lock();
-        if let Some(token) = book.cancel_token(&id) {
-            token.cancel();
-        } else if !book.has_ended(&id) {
-            book.tell(id, State::Cancelled(cluster::Cancelled {}));
+        let cancelled = book.cancel(link, query, epoch, &cancel.attempts);
+        drop(book);
+        if let Err(refusal) = cancelled {
+            self.refused("cancel", query, refusal);
         }
     }
 
     fn release_outputs(&self, link: LinkId, release: &cluster::ReleaseOutputs) {
-        let Some(query) = self.admitted("release", link, &release.query, release.epoch) else {
+        let Some(query) = self.readable("release", &release.query) else {
             return;
         };
-        for output in &release.outputs {
-            let id = output.of(query);
-            self.book.lock().release(&id);
-            self.release(&id);
+        let epoch = Epoch(release.epoch);
+        let mut book = self.book.lock();
+        let released = book.release(link, query, epoch, &release.outputs);
+        drop(book);
+        match released {
+            Ok(outputs) => {
+                self.release(&outputs);
+                self.notify_changed();
+            }
+            Err(refusal) => self.refused("release", query, refusal),
         }
-        self.notify_changed();
     }
 
     fn end_query(&self, link: LinkId, end: &cluster::EndQuery) {
@@ -95,24 +92,6 @@ impl Node {
             // A repetition.
             Err(Refusal::Ended) => {}
             Err(refusal) => self.refused("end", query, refusal),
-        }
-    }
-
-    fn admitted(
-        &self,
-        command: &'static str,
-        link: LinkId,
-        query: &[u8],
-        epoch: u64,
-    ) -> Option<QueryId> {
-        let query = self.readable(command, query)?;
-        let admitted = self.book.lock().admit(link, query, Epoch(epoch));
-        match admitted {
-            Ok(()) => Some(query),
-            Err(refusal) => {
-                self.refused(command, query, refusal);
-                None
-            }
         }
     }
 

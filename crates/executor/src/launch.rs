@@ -10,7 +10,7 @@ use paceline_model::{
     QueryId, StageId, TaskId,
 };
 use paceline_plan::SessionSettings;
-use paceline_proto::{Malformed, cluster, output_locations};
+use paceline_proto::{Malformed, cluster, output_locations, partition_range};
 use tokio_util::sync::CancellationToken;
 
 use crate::book::{Begin, LinkId, LiveAttempt, PlanProblem, Progress, Refusal};
@@ -29,6 +29,21 @@ pub(crate) struct Orders {
     /// An output up to this size goes into the final state.
     pub(crate) inline_limit: ByteSize,
     pub(crate) settings: SessionSettings,
+}
+
+/// Why there is nothing to begin.
+#[derive(Debug)]
+enum Unfit {
+    /// Whoever launches may not, or may not any more.
+    Refused(Refusal),
+    /// What was sent is no launch, or has no plan to it.
+    Failed(QueryError),
+}
+
+impl From<QueryError> for Unfit {
+    fn from(error: QueryError) -> Self {
+        Unfit::Failed(error)
+    }
 }
 
 /// Carries out a launch. Each task that cannot be begun is answered with a failure of its own.
@@ -53,21 +68,28 @@ pub(crate) fn launch(node: &Arc<Node>, link: LinkId, mut launch: cluster::Launch
     }
     let epoch = Epoch(launch.epoch);
     let admitted = node.book.lock().admit(link, query, epoch);
-    if let Err(refusal) = admitted {
-        node.refused("launch", query, refusal);
-        return refuse_all(&fenced(query, epoch, refusal));
-    }
-    match orders(node, query, stage, launch) {
-        Ok(orders) => {
-            let orders = Arc::new(orders);
-            for task in &tasks {
-                begin(node, output_id(query, stage, task), task, &orders);
-            }
+    let orders = match admitted {
+        Ok(()) => orders(node, query, stage, launch),
+        Err(refusal) => Err(Unfit::Refused(refusal)),
+    };
+    let orders = match orders {
+        Ok(orders) => Arc::new(orders),
+        Err(Unfit::Refused(refusal)) => {
+            node.refused("launch", query, refusal);
+            return refuse_all(&fenced(query, epoch, refusal));
         }
-        Err(error) => {
+        Err(Unfit::Failed(error)) => {
             for task in &tasks {
                 node.tell_failed(output_id(query, stage, task), &error);
             }
+            return;
+        }
+    };
+    for task in &tasks {
+        let id = output_id(query, stage, task);
+        if let Err(refusal) = begin(node, id, task, &orders) {
+            node.refused("launch", query, refusal);
+            node.answer_failed(link, id, &fenced(query, epoch, refusal));
         }
     }
 }
@@ -99,7 +121,8 @@ fn orders(
     query: QueryId,
     stage: StageId,
     launch: cluster::Launch,
-) -> Result<Orders, QueryError> {
+) -> Result<Orders, Unfit> {
+    let epoch = Epoch(launch.epoch);
     let malformed = |malformed: Malformed| {
         node.malformed("launch", &malformed);
         let message = format!("launch of stage {stage} of query {query}: {malformed}");
@@ -111,8 +134,8 @@ fn orders(
         inputs.insert(StageId(input.stage), locations);
     }
     Ok(Orders {
-        epoch: Epoch(launch.epoch),
-        plan: plan(node, query, stage, launch.plan)?,
+        epoch,
+        plan: plan(node, query, stage, epoch, launch.plan)?,
         inputs,
         inline_limit: ByteSize(launch.inline_limit_bytes),
         settings: SessionSettings(launch.settings.into_iter().collect()),
@@ -120,51 +143,57 @@ fn orders(
 }
 
 fn plan(
-    node: &Arc<Node>,
+    node: &Node,
     query: QueryId,
     stage: StageId,
+    epoch: Epoch,
     sent: Option<Bytes>,
-) -> Result<Bytes, QueryError> {
-    let found = node.book.lock().plan(query, stage, sent.clone());
-    match found {
-        Ok(plan) => Ok(plan),
-        Err(PlanProblem::Missing) => Err(QueryError::new(
+) -> Result<Bytes, Unfit> {
+    let found = node.book.lock().plan(query, stage, epoch, sent);
+    found.map_err(|problem| match problem {
+        PlanProblem::Refused(refusal) => Unfit::Refused(refusal),
+        PlanProblem::Missing => Unfit::Failed(QueryError::new(
             ErrorClass::Retryable,
             format!("plan not here: stage {stage} of query {query}; send the plan again"),
         )),
-        Err(PlanProblem::Conflict) => Err(QueryError::new(
+        PlanProblem::Conflict => Unfit::Failed(QueryError::new(
             ErrorClass::Bug,
             format!(
                 "stage {stage} of query {query} was launched with another plan in the same epoch"
             ),
         )),
-        Err(PlanProblem::Afresh) => {
-            tracing::info!(
-                query_id = %query,
-                "planned afresh by its new owner; what the former plan left is dropped"
-            );
-            let live = node.book.lock().clear(query);
-            node.drop_query(query, &live);
-            plan(node, query, stage, sent)
-        }
-    }
+    })
 }
 
-/// Notes an attempt and sends it off to wait for its slots.
-fn begin(node: &Arc<Node>, id: OutputId, task: &cluster::TaskLaunch, orders: &Arc<Orders>) {
-    if task.partitions == 0 || task.first_partition.checked_add(task.partitions).is_none() {
-        let problem = format!(
-            "{} partitions from {} on are none",
-            task.partitions, task.first_partition
-        );
-        let malformed = Malformed {
+/// The partitions that a task takes: at least one.
+fn partitions(task: &cluster::TaskLaunch) -> Result<PartitionRange, Malformed> {
+    let range = partition_range(task.first_partition, task.partitions)?;
+    if range.count == 0 {
+        return Err(Malformed {
             field: "partitions",
-            problem,
-        };
-        node.malformed("launch", &malformed);
-        let error = QueryError::new(ErrorClass::Bug, format!("launch of {id}: {malformed}"));
-        return node.tell_failed(id, &error);
+            problem: "are none".to_string(),
+        });
     }
+    Ok(range)
+}
+
+/// Notes an attempt and sends it off to wait for its slots. One that cannot be begun is told of as failed,
+/// unless the query is not the launching owner's any more.
+fn begin(
+    node: &Arc<Node>,
+    id: OutputId,
+    task: &cluster::TaskLaunch,
+    orders: &Arc<Orders>,
+) -> Result<(), Refusal> {
+    let partitions = match partitions(task) {
+        Ok(partitions) => partitions,
+        Err(malformed) => {
+            node.malformed("launch", &malformed);
+            let error = QueryError::new(ErrorClass::Bug, format!("launch of {id}: {malformed}"));
+            node.tell_failed(id, &error);
+            return Ok(());
+        }
+    };
     let Ok(place) = node.slots.enqueue(task.slots) else {
         node.metrics
             .refused
@@ -174,20 +203,21 @@ fn begin(node: &Arc<Node>, id: OutputId, task: &cluster::TaskLaunch, orders: &Ar
             "too many tasks wait for slots at executor {}",
             node.identity.executor
         );
-        return node.tell_failed(id, &QueryError::new(ErrorClass::Resource, message));
+        node.tell_failed(id, &QueryError::new(ErrorClass::Resource, message));
+        return Ok(());
     };
     let cancel = CancellationToken::new();
     let progress = Arc::new(Progress::default());
     let live = LiveAttempt::new(cancel.clone(), progress.clone());
-    let begun = node.book.lock().begin(id, live);
+    let begun = node.book.lock().begin(id, orders.epoch, live)?;
     let Begin::Started(serial) = begun else {
-        return;
+        return Ok(());
     };
     node.metrics.attempts.inc();
     let work = Work {
         id,
         serial,
-        partitions: PartitionRange::new(task.first_partition, task.partitions),
+        partitions,
         orders: orders.clone(),
         cancel,
         progress,
@@ -196,4 +226,5 @@ fn begin(node: &Arc<Node>, id: OutputId, task: &cluster::TaskLaunch, orders: &Ar
     };
     node.attempts
         .spawn_on(attempt(node.clone(), work), &node.query_threads);
+    Ok(())
 }

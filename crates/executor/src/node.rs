@@ -162,14 +162,14 @@ impl Node {
             wanted
         };
         if held && !wanted {
-            self.release(&id);
+            self.release(&[id]);
         }
         self.notify_changed();
     }
 
-    /// Frees one output.
-    pub(crate) fn release(&self, id: &OutputId) {
-        self.free(|store| store.release(id));
+    /// Frees outputs that the book has forgotten.
+    pub(crate) fn release(&self, outputs: &[OutputId]) {
+        self.free(|store| outputs.iter().for_each(|id| store.release(id)));
     }
 
     /// Removing large files takes a while; others on this thread must not wait for it.

@@ -77,10 +77,16 @@ pub(crate) enum Begin {
 pub(crate) enum PlanProblem {
     /// None was sent and none is kept.
     Missing,
-    /// The query was planned afresh by a new owner; what is held belongs to the former plan.
-    Afresh,
     /// In one epoch the stage has one plan, and another one is in use.
     Conflict,
+    /// Whoever launches may not command the query any more.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for PlanProblem {
+    fn from(refusal: Refusal) -> Self {
+        PlanProblem::Refused(refusal)
+    }
 }
 
 #[derive(Debug)]
@@ -101,7 +107,7 @@ struct HeldQuery {
 #[derive(Debug)]
 struct Plan {
     bytes: Bytes,
-    /// The epoch in which it came.
+    /// The last epoch in which it came.
     epoch: Epoch,
 }
 
@@ -134,25 +140,17 @@ impl Held {
             self.queries.insert(query, held);
             return Ok(false);
         };
-        if epoch < held.epoch {
-            #[cfg(feature = "sabotage")]
-            if paceline_sabotage::leaves_out(paceline_sabotage::Check::Epoch) {
-                return Ok(false);
-            }
-            return Err(Refusal::StaleEpoch(held.epoch));
+        held.obeys(epoch)?;
+        if epoch == held.epoch && held.owner != *scheduler {
+            return Err(Refusal::NotOwner);
         }
-        if epoch == held.epoch {
-            let owns = held.owner == *scheduler;
-            return if owns {
-                Ok(false)
-            } else {
-                Err(Refusal::NotOwner)
-            };
+        let taken_over = epoch > held.epoch;
+        if taken_over {
+            held.epoch = epoch;
+            held.owner = scheduler.clone();
+            held.unowned_since = None;
         }
-        held.epoch = epoch;
-        held.owner = scheduler.clone();
-        held.unowned_since = None;
-        Ok(true)
+        Ok(taken_over)
     }
 
     pub(super) fn owner(&self, query: QueryId) -> Option<&SchedulerId> {
@@ -196,31 +194,31 @@ impl Held {
             .collect()
     }
 
+    /// The plan for launches of a stage in that epoch. That of a former owner gives way to the one that is
+    /// sent: its attempts have theirs with them, and have numbers of their own; what becomes of them and
+    /// their outputs the present owner says, one by one.
     pub(super) fn plan(
         &mut self,
         query: QueryId,
         stage: StageId,
+        epoch: Epoch,
         sent: Option<Bytes>,
     ) -> Result<Bytes, PlanProblem> {
-        let held = self.queries.get_mut(&query).ok_or(PlanProblem::Missing)?;
-        let kept = held.plans.get(&stage);
-        let bytes = match (kept, sent) {
+        let held = self.queries.get_mut(&query).ok_or(Refusal::Ended)?;
+        held.obeys(epoch)?;
+        let bytes = match (held.plans.get(&stage), sent) {
             (None, None) => return Err(PlanProblem::Missing),
             (Some(kept), None) => return Ok(kept.bytes.clone()),
-            (Some(kept), Some(sent)) if kept.bytes == sent => return Ok(sent),
-            (Some(kept), Some(sent)) if held.is_using(stage) => {
-                let _ = sent;
-                return Err(if kept.epoch < held.epoch {
-                    PlanProblem::Afresh
-                } else {
-                    PlanProblem::Conflict
-                });
+            (Some(kept), Some(sent))
+                if kept.epoch == epoch && kept.bytes != sent && held.is_using(stage) =>
+            {
+                return Err(PlanProblem::Conflict);
             }
             (_, Some(sent)) => sent,
         };
         let plan = Plan {
             bytes: bytes.clone(),
-            epoch: held.epoch,
+            epoch,
         };
         held.plans.insert(stage, plan);
         Ok(bytes)
@@ -248,19 +246,24 @@ impl Held {
         tokens
     }
 
-    pub(super) fn begin(&mut self, id: OutputId, mut attempt: LiveAttempt) -> Begin {
+    pub(super) fn begin(
+        &mut self,
+        id: OutputId,
+        epoch: Epoch,
+        mut attempt: LiveAttempt,
+    ) -> Result<Begin, Refusal> {
+        let held = self.queries.get_mut(&id.query).ok_or(Refusal::Ended)?;
+        held.obeys(epoch)?;
+        if held.live.contains_key(&id) {
+            return Ok(Begin::Live);
+        }
+        if held.finished.contains_key(&id) {
+            return Ok(Begin::Finished);
+        }
         self.last_serial += 1;
         attempt.serial = self.last_serial;
-        match self.queries.get_mut(&id.query) {
-            Some(held) if held.live.contains_key(&id) => Begin::Live,
-            Some(held) if held.finished.contains_key(&id) => Begin::Finished,
-            Some(held) => {
-                held.live.insert(id, attempt);
-                Begin::Started(self.last_serial)
-            }
-            // Nobody launches without having been admitted.
-            None => Begin::Live,
-        }
+        held.live.insert(id, attempt);
+        Ok(Begin::Started(self.last_serial))
     }
 
     /// Forgets a live attempt. False if this one is not (any more) what the book knows.
@@ -403,6 +406,19 @@ impl Held {
 }
 
 impl HeldQuery {
+    /// Of a query, only the commands of the highest epoch take effect. Asked as the query changes, and not
+    /// only when a command comes in: a later owner may speak in between.
+    fn obeys(&self, epoch: Epoch) -> Result<(), Refusal> {
+        if epoch >= self.epoch {
+            return Ok(());
+        }
+        #[cfg(feature = "sabotage")]
+        if paceline_sabotage::leaves_out(paceline_sabotage::Check::Epoch) {
+            return Ok(());
+        }
+        Err(Refusal::StaleEpoch(self.epoch))
+    }
+
     fn is_using(&self, stage: StageId) -> bool {
         self.live
             .keys()

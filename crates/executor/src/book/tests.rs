@@ -2,11 +2,16 @@
 //! ever.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use paceline_model::{Attempt, TaskId};
+use bytes::Bytes;
+use paceline_model::{Attempt, StageId, TaskId};
 use uuid::Uuid;
 
 use super::*;
+
+mod plans;
+mod takeovers;
 
 const TTL: Duration = Duration::from_secs(600);
 
@@ -31,10 +36,12 @@ fn failed() -> cluster::task_state::State {
     cluster::task_state::State::Failed(cluster::Failed::default())
 }
 
+/// Begins an attempt for whoever owns its query.
 fn begin(book: &mut Book, id: OutputId) -> u64 {
     let live = LiveAttempt::new(CancellationToken::new(), Arc::default());
-    match book.begin(id, live) {
-        Begin::Started(serial) => serial,
+    let epoch = book.epoch(id.query).unwrap();
+    match book.begin(id, epoch, live) {
+        Ok(Begin::Started(serial)) => serial,
         other => panic!("{other:?}"),
     }
 }
@@ -199,40 +206,6 @@ fn only_what_nobody_owns_for_long_is_an_orphan() {
 }
 
 #[test]
-fn a_plan_is_sent_once_and_never_silently_another() {
-    let mut book = Book::default();
-    let (a, b) = (attach(&mut book, "a"), attach(&mut book, "b"));
-    let stage = StageId(0);
-    let plan = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
-    book.admit(a, query(), Epoch(0)).unwrap();
-    assert_eq!(book.plan(query(), stage, None), Err(PlanProblem::Missing));
-    assert_eq!(book.plan(query(), stage, plan("one")).unwrap(), "one");
-    assert_eq!(book.plan(query(), stage, None).unwrap(), "one");
-    assert_eq!(
-        book.plan(query(), stage, plan("two")).unwrap(),
-        "two",
-        "not in use yet"
-    );
-    begin(&mut book, id(0));
-    assert_eq!(
-        book.plan(query(), stage, plan("three")),
-        Err(PlanProblem::Conflict)
-    );
-    book.admit(b, query(), Epoch(1)).unwrap();
-    assert_eq!(
-        book.plan(query(), stage, plan("two")).unwrap(),
-        "two",
-        "adopted as it is"
-    );
-    assert_eq!(
-        book.plan(query(), stage, plan("three")),
-        Err(PlanProblem::Afresh)
-    );
-    assert_eq!(book.clear(query()).len(), 1);
-    assert_eq!(book.plan(query(), stage, plan("three")).unwrap(), "three");
-}
-
-#[test]
 fn a_dropped_attempt_says_nothing_of_its_successor() {
     let mut book = Book::default();
     let a = attach(&mut book, "a");
@@ -253,11 +226,12 @@ fn repeated_launches_begin_nothing_twice() {
     book.admit(a, query(), Epoch(0)).unwrap();
     let serial = begin(&mut book, id(0));
     let again = || LiveAttempt::new(CancellationToken::new(), Arc::default());
-    assert_eq!(book.begin(id(0), again()), Begin::Live);
+    let launch = |book: &mut Book| book.begin(id(0), Epoch(0), again());
+    assert_eq!(launch(&mut book), Ok(Begin::Live));
     complete(&mut book, id(0), serial, true);
     let told = book.outgoing(a, false);
     book.acknowledge(a, &[told[0].number]);
-    assert_eq!(book.begin(id(0), again()), Begin::Finished);
+    assert_eq!(launch(&mut book), Ok(Begin::Finished));
     assert_eq!(book.outgoing(a, false).len(), 1, "told again");
 }
 
@@ -267,10 +241,8 @@ fn progress_is_said_when_it_changed() {
     let a = attach(&mut book, "a");
     book.admit(a, query(), Epoch(0)).unwrap();
     let progress = Arc::new(Progress::default());
-    book.begin(
-        id(0),
-        LiveAttempt::new(CancellationToken::new(), progress.clone()),
-    );
+    let live = LiveAttempt::new(CancellationToken::new(), progress.clone());
+    book.begin(id(0), Epoch(0), live).unwrap();
     assert!(book.outgoing(a, true).is_empty(), "it waits");
     progress
         .started
@@ -395,7 +367,8 @@ fn a_result_that_went_to_the_owner_is_brought_to_the_next_one() {
 
     assert_eq!(brought(&mut book, b, 1), [(0, 10)]);
     assert_eq!(brought(&mut book, a, 2), [(0, 10)], "and so on");
-    book.release(&id(0));
+    let released = book.release(a, query(), Epoch(2), &[attempt_ref(id(0))]);
+    assert_eq!(released, Ok(vec![id(0)]));
     assert!(brought(&mut book, b, 3).is_empty());
 }
 

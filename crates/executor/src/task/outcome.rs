@@ -139,7 +139,7 @@ mod tests {
                 attempt: Attempt(0),
             };
             let live = LiveAttempt::new(CancellationToken::new(), Arc::default());
-            let Begin::Started(serial) = book.begin(id, live) else {
+            let Ok(Begin::Started(serial)) = book.begin(id, Epoch(0), live) else {
                 panic!("it is new");
             };
             let state = State::Finished(finished(&sink, partitions as usize));

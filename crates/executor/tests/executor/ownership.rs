@@ -4,7 +4,7 @@ use crate::common::{
     Attached, ENDLESS, Launching, QUICK, Running, Scheduler, Tables, executor_with, new_query,
     options, until,
 };
-use paceline_model::{OutputId, PartitionRange, QueryId, StageGraph};
+use paceline_model::{OutputId, PartitionRange, QueryId, StageGraph, StageId};
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::cluster::task_state::State;
 use paceline_proto::{cluster, query_bytes};
@@ -84,6 +84,52 @@ async fn after_a_takeover_only_the_new_owner_is_obeyed_and_told() {
     assert_eq!(end, State::Cancelled(cluster::Cancelled {}));
     assert_eq!(state.epoch, 1);
     assert_eq!(two.at_a.ends_within_heartbeats(id, 3).await, 0);
+}
+
+/// Launches the plan of a single-stage query as that stage of a larger one.
+async fn launch_as(
+    stage: u32,
+    to: &Attached,
+    graph: &StageGraph,
+    query: QueryId,
+    epoch: u64,
+) -> OutputId {
+    let mut spec = graph.root().clone();
+    spec.id = StageId(stage);
+    let all = PartitionRange::new(0, spec.partitions);
+    let attempt = u32::try_from(epoch << 16).unwrap();
+    let launch = Launching::new(query, epoch, &spec).inline(1 << 20);
+    launch.send(to, 0, attempt, all, 1).await
+}
+
+/// Its new owner planned it afresh while this executor was not attached to it. What that one launches is
+/// told to its end, whatever it launches after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_plan_of_a_later_epoch_stops_nothing_of_that_epoch() {
+    let mut two = two().await;
+    let endless = two.tables.plan(ENDLESS, &[1]).await;
+    let quick = two.tables.plan(QUICK, &[1]).await;
+    let query = new_query();
+    let former = launch_as(1, &two.at_a, &endless, query, 0).await;
+    two.at_a.running(former).await;
+
+    let adoption = cluster::Adoption {
+        query: query_bytes(query),
+        epoch: 1,
+        afresh: false,
+    };
+    let queries = vec![adoption];
+    two.at_b.tell(Told::Adopt(cluster::Adopt { queries })).await;
+    // Both wait for the only slot, which the former attempt has.
+    let below = launch_as(0, &two.at_b, &quick, query, 1).await;
+    let above = launch_as(1, &two.at_b, &quick, query, 1).await;
+    two.at_b.cancel(1, former).await;
+    let cancelled = State::Cancelled(cluster::Cancelled {});
+    assert_eq!(two.at_b.ended(former).await, cancelled);
+    for id in [below, above] {
+        let end = two.at_b.ended(id).await;
+        assert!(matches!(end, State::Finished(_)), "{id}: {end:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
