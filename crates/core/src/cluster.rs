@@ -44,13 +44,17 @@ impl Core {
         }
     }
 
-    /// Takes back what an attaching executor holds of one query. Queries never heard of here are
-    /// those of other owners, and none of our business.
+    /// Takes back what an attaching executor holds of one query. Queries that are not known here are those
+    /// of other owners, and none of our business; but those for which it obeys this scheduler have ended,
+    /// so long ago perhaps that their ends are forgotten. Nobody else would tell it.
     pub(crate) fn reconcile(&mut self, executor: &ExecutorId, held: &HeldQuery) {
-        if let Some(&epoch) = self.ended.get(&held.query)
-            && held.epoch <= epoch
-        {
-            self.shared.out.end(executor, held.query, epoch);
+        let known = self.queries.contains_key(&held.query);
+        match self.ended.get(&held.query) {
+            Some(&epoch) if held.epoch <= epoch => {
+                self.shared.out.end(executor, held.query, epoch);
+            }
+            _ if held.ours && !known => self.shared.out.end(executor, held.query, held.epoch),
+            _ => {}
         }
         self.with(held.query, |query, shared| {
             if held.epoch < query.epoch {

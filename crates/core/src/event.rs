@@ -164,6 +164,9 @@ pub struct HeldQuery {
     pub inline: Vec<(AttemptRef, OutputSummary)>,
     /// Attempts that wait or run there.
     pub running: Vec<AttemptRef>,
+    /// Whether it obeys this very scheduler for the query, of which the core has been told all that there
+    /// is to know: a query that it does not know has ended then.
+    pub ours: bool,
 }
 
 /// What a former owner had made of one stage.

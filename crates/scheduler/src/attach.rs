@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use paceline_core::HeldQuery;
 use paceline_model::{CatalogVersion, Epoch, ExecutorId, SchedulerId};
 use paceline_proto::cluster::cluster_server::Cluster;
 use paceline_proto::cluster::from_executor::Message as Said;
@@ -22,7 +21,7 @@ use crate::news::News;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::watching::WATCH_BEAT;
-use crate::wire;
+use crate::wire::{self, Answer};
 
 /// How long the port of an executor whose stream broke is given to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -194,7 +193,7 @@ fn can_be_dialed(address: &str) -> bool {
 async fn inventory(
     hello: &mut cluster::Hello,
     inbound: &mut Streaming<cluster::FromExecutor>,
-) -> Result<Vec<HeldQuery>, Status> {
+) -> Result<Vec<Answer>, Status> {
     let mut held = Vec::new();
     let mut part = hello.inventory.take().unwrap_or_default();
     for _ in 0..MOST_PARTS {

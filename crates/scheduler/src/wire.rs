@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use paceline_core::{Action, AttemptRef, AttemptState, HeldQuery, TaskLaunch};
-use paceline_model::{Attempt, Epoch, OutputSummary, QueryId, Stage, StageId, TaskId};
+use paceline_model::{Attempt, Epoch, OutputSummary, QueryId, SchedulerId, Stage, StageId, TaskId};
 use paceline_plan::{MetricUnit, OperatorMetric};
 use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::cluster::task_state::State;
@@ -111,20 +111,23 @@ pub(crate) fn launch(
 }
 
 /// What an executor holds, as it says on attaching. It brings no results then.
-pub(crate) fn inventory(inventory: cluster::Inventory) -> Result<Vec<HeldQuery>, Malformed> {
+pub(crate) fn inventory(inventory: cluster::Inventory) -> Result<Vec<Answer>, Malformed> {
     let mut all = Vec::with_capacity(inventory.queries.len());
     for held in inventory.queries {
-        let mut held = answer(held)?.held;
-        held.inline.clear();
-        all.push(held);
+        let mut answer = answer(held)?;
+        answer.held.inline.clear();
+        answer.results.clear();
+        all.push(answer);
     }
     Ok(all)
 }
 
-/// What an executor holds of a query that was adopted.
+/// What an executor holds of a query, as it says on attaching or when the query was adopted.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) held: HeldQuery,
+    /// Whom it obeys for the query, if it says.
+    pub(crate) owner: Option<SchedulerId>,
     /// What came with it, of the attempts that it names as inline.
     pub(crate) results: Vec<(AttemptRef, Bytes)>,
 }
@@ -136,6 +139,8 @@ pub(crate) fn answers(held: cluster::Held) -> Result<Vec<Answer>, Malformed> {
 
 fn answer(held: cluster::HeldQuery) -> Result<Answer, Malformed> {
     let (mut finished, mut inline, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    let owner = Some(held.owner).filter(|owner| !owner.is_empty());
+    let owner = owner.map(SchedulerId::new);
     for state in held.finished {
         let attempt = AttemptRef {
             stage: StageId(state.stage),
@@ -160,8 +165,13 @@ fn answer(held: cluster::HeldQuery) -> Result<Answer, Malformed> {
         finished,
         inline,
         running: held.running.iter().map(attempt_from).collect(),
+        ours: false,
     };
-    Ok(Answer { held, results })
+    Ok(Answer {
+        held,
+        owner,
+        results,
+    })
 }
 
 /// A reported state, with what the core does not need to know taken out of it.

@@ -294,6 +294,7 @@ pub(crate) fn held(finished: &[AttemptRef], running: &[AttemptRef]) -> HeldQuery
         finished: finished.iter().map(|&id| (id, summary(10, &[1]))).collect(),
         inline: Vec::new(),
         running: running.to_vec(),
+        ours: false,
     }
 }
 

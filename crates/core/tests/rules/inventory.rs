@@ -1,6 +1,6 @@
 //! What an attaching executor turns out to hold.
 
-use paceline_core::{Action, Event, HeldQuery, KnownOutput, KnownStage, KnownTask};
+use paceline_core::{Action, Event, HeldQuery, KnownOutput, KnownStage, KnownTask, Options};
 use paceline_model::{Attempt, Epoch, PartitionRange, StageId};
 
 use crate::bench::{
@@ -103,6 +103,51 @@ fn an_executor_that_missed_the_end_of_a_query_is_told() {
     assert_eq!(ended(&bench.cancel(Q)), ["a"]);
     let actions = bench.attach("b", 4, vec![held(&[], &[attempt(0, 1, 0)])]);
     assert_eq!(ended(&actions), ["b"]);
+}
+
+/// However many queries have ended while it was away.
+#[test]
+fn an_executor_that_missed_an_end_which_is_forgotten_is_told() {
+    let mut bench = Bench::new(Options {
+        remembered_queries: 2,
+        ..Options::default()
+    });
+    bench.attach("a", 4, Vec::new());
+    bench.submit(Q, scan(1));
+    bench.lose("a");
+    bench.cancel(Q);
+    let ours = || HeldQuery {
+        ours: true,
+        ..held(&[attempt(0, 0, 0)], &[attempt(0, 1, 0)])
+    };
+    for other in [Q + 1, Q + 2] {
+        bench.submit(other, scan(1));
+        bench.cancel(other);
+    }
+    assert!(!bench.core.has_ended(query(Q)), "it is forgotten");
+    assert_eq!(ended(&bench.attach("a", 4, vec![ours()])), ["a"]);
+    // So is one that says so only when it is asked.
+    let asked = bench.tell(Event::Held {
+        executor: executor("a"),
+        held: ours(),
+    });
+    assert_eq!(ended(&asked), ["a"]);
+    // Of others' queries nothing is known here.
+    let theirs = held(&[attempt(0, 0, 0)], &[]);
+    assert!(ended(&bench.attach("a", 4, vec![theirs])).is_empty());
+}
+
+#[test]
+fn what_is_known_is_not_ended_because_it_is_ours() {
+    let mut bench = Bench::with_executors(1);
+    let task = started(&bench.submit(Q, scan(1))).remove(0);
+    let ours = HeldQuery {
+        ours: true,
+        ..held(&[], &[task.attempt()])
+    };
+    let actions = bench.attach("a", 4, vec![ours]);
+    assert!(actions.is_empty(), "{actions:?}");
+    assert_eq!(bench.running(0), 1);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl Executor {
                     .collect(),
                 inline: Vec::new(),
                 running: share.running.keys().copied().collect(),
+                ours: false,
             })
             .collect()
     }

@@ -439,6 +439,7 @@ impl HeldQuery {
             epoch: self.epoch.0,
             finished: finished.collect(),
             running: self.live.keys().map(|id| attempt_ref(*id)).collect(),
+            owner: self.owner.to_string(),
         }
     }
 }

@@ -136,7 +136,7 @@ fn an_inventory_names_outputs_and_all_whose_end_nobody_heard() {
     let [held] = &inventory.queries[..] else {
         panic!("{inventory:?}");
     };
-    assert_eq!(held.epoch, 4);
+    assert_eq!((held.epoch, held.owner.as_str()), (4, "a"));
     let finished: Vec<_> = held.finished.iter().map(|state| state.task).collect();
     let mut running: Vec<_> = held.running.iter().map(|attempt| attempt.task).collect();
     running.sort_unstable();

@@ -128,7 +128,12 @@ impl Driver {
     /// An executor says what it holds of queries that were adopted.
     pub(crate) fn answered(&self, executor: &ExecutorId, answers: Vec<Answer>) {
         let mut state = self.state.lock();
-        for Answer { mut held, results } in answers {
+        for Answer {
+            mut held,
+            owner,
+            results,
+        } in answers
+        {
             let query = held.query;
             self.doubt_if_overtaken(&state, query, held.epoch);
             let record = state.shelf.get_mut(&query);
@@ -143,6 +148,7 @@ impl Driver {
                     self.go_on_if_complete(&mut state, query);
                 }
                 None => {
+                    held.ours = self.is_ours(&state, query, owner.as_ref());
                     let executor = executor.clone();
                     self.apply_locked(&mut state, Event::Held { executor, held });
                 }

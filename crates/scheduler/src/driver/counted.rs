@@ -44,9 +44,14 @@ async fn an_executor_that_obeys_a_later_owner_is_counted() {
             finished: vec![],
             inline: vec![],
             running: vec![],
+            ours: false,
         };
-        let results = vec![];
-        driver.answered(&ExecutorId::new("x"), vec![Answer { held, results }]);
+        let answer = Answer {
+            held,
+            owner: None,
+            results: vec![],
+        };
+        driver.answered(&ExecutorId::new("x"), vec![answer]);
     };
     let overtaken = || value(&registry, "paceline_overtaken_total");
     says(0);

@@ -11,7 +11,7 @@ use paceline_proto::cluster;
 use super::{Driver, State};
 use crate::links::{Link, LinkId};
 use crate::news::News;
-use crate::wire::Report;
+use crate::wire::{Answer, Report};
 
 impl Driver {
     /// The slots of every executor that takes tasks.
@@ -59,7 +59,7 @@ impl Driver {
         &self,
         welcomed_by: &SchedulerId,
         hello: cluster::Hello,
-        held: Vec<paceline_core::HeldQuery>,
+        answers: Vec<Answer>,
         outgoing: tokio::sync::mpsc::Sender<cluster::FromScheduler>,
     ) -> Option<LinkId> {
         let mut state = self.state.lock();
@@ -69,8 +69,14 @@ impl Driver {
         state.next_link += 1;
         let id = LinkId(state.next_link);
         let executor = ExecutorId::new(hello.executor.as_str());
-        for held in &held {
+        let mut all = Vec::with_capacity(answers.len());
+        for Answer {
+            mut held, owner, ..
+        } in answers
+        {
             self.doubt_if_overtaken(&state, held.query, held.epoch);
+            held.ours = self.is_ours(&state, held.query, owner.as_ref());
+            all.push(held);
         }
         let link = Link::new(id, outgoing, &hello, Instant::now());
         state.links.insert(executor.clone(), link);
@@ -80,11 +86,24 @@ impl Driver {
             zone: hello.zone,
             slots: hello.slots.max(1),
             draining: false,
-            held,
+            held: all,
         };
         self.apply_locked(&mut state, event);
         self.ask_of_adopted(&mut state, &executor);
         Some(id)
+    }
+
+    /// Whether an executor that obeys `owner` for a query obeys this scheduler, and that would be known to
+    /// the core if it had not ended. Of queries that are being adopted the core is told later; of those that
+    /// were given away, others.
+    pub(super) fn is_ours(
+        &self,
+        state: &State,
+        query: QueryId,
+        owner: Option<&SchedulerId>,
+    ) -> bool {
+        let here = !state.is_over && !state.adopting.contains_key(&query);
+        here && owner.is_some_and(|owner| *owner == self.me())
     }
 
     /// An executor says which schedulers it holds a stream to.

@@ -12,6 +12,8 @@ mod clients;
 mod counted;
 mod executors;
 #[cfg(test)]
+mod forgotten;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

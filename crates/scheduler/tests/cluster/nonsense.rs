@@ -183,6 +183,7 @@ fn strange_words(query: QueryId) -> Vec<cluster::FromExecutor> {
             ..cluster::TaskState::default()
         }],
         running: vec![nowhere],
+        owner: "\u{0}".to_string(),
     };
     let known = Bytes::copy_from_slice(&query.to_bytes());
     let unknown = Bytes::from_static(&[9; 16]);
