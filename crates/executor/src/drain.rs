@@ -42,8 +42,10 @@ pub(crate) async fn supervise(node: Arc<Node>, network: TaskTracker) {
     }
     node.enter(Phase::Stopping);
     stop_attempts(&node).await;
+    // A statement of its own: whoever says how much is in use must not wait until all is removed.
+    let means = node.means.lock().take();
     // Streams that read from here end by that, and the server with them.
-    if let Some(means) = node.means.lock().take() {
+    if let Some(means) = means {
         for (id, _) in means.store.finished() {
             means.store.release(&id);
         }

@@ -187,6 +187,8 @@ fn node(
         query_threads: runtimes.query_handle.clone(),
         attempts: TaskTracker::new(),
         stop: CancellationToken::new(),
+        #[cfg(test)]
+        gate: Default::default(),
     })
 }
 

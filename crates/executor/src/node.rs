@@ -18,6 +18,9 @@ use crate::book::{Book, Completion, LinkId};
 use crate::metrics::{Metrics, level};
 use crate::slots::Slots;
 
+/// Outputs in memory of which freeing all takes longer than others on the thread should wait.
+const MUCH_MEMORY: u64 = 64 << 20;
+
 /// Where an executor is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -79,6 +82,9 @@ pub(crate) struct Node {
     pub(crate) attempts: TaskTracker,
     /// Ends everything on the network threads.
     pub(crate) stop: CancellationToken,
+    /// Before whatever is freed.
+    #[cfg(test)]
+    pub(crate) gate: testing::Gate,
 }
 
 impl Node {
@@ -172,7 +178,8 @@ impl Node {
         self.free(|store| outputs.iter().for_each(|id| store.release(id)));
     }
 
-    /// Removing large files takes a while; others on this thread must not wait for it.
+    /// Removing large files and giving much memory back takes a while; others on this thread must not wait
+    /// for it.
     #[expect(
         clippy::disallowed_methods,
         reason = "the network threads are few and go on with other work; a command is answered only \
@@ -182,10 +189,16 @@ impl Node {
         let Some(means) = self.means() else {
             return;
         };
-        if means.store.usage().disk_bytes > 0 {
-            tokio::task::block_in_place(|| free(&means.store));
-        } else {
+        let free = || {
+            #[cfg(test)]
+            self.gate.pass();
             free(&means.store);
+        };
+        let usage = means.store.usage();
+        if usage.disk_bytes > 0 || usage.memory_bytes > MUCH_MEMORY {
+            tokio::task::block_in_place(free);
+        } else {
+            free();
         }
     }
 
@@ -217,3 +230,6 @@ impl Node {
         self.notify_changed();
     }
 }
+
+#[cfg(test)]
+mod testing;

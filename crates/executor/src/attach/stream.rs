@@ -12,6 +12,7 @@ use paceline_proto::{MESSAGE_LIMIT, PROTOCOL, cluster};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
@@ -69,14 +70,21 @@ pub(super) async fn converse(
     let attached = Attached::new(node, scheduler.clone());
     tracing::info!(%scheduler, "attached");
     let interval = heartbeat_interval(node.pace.heartbeat, welcome.heartbeat_millis);
+    // On a task of its own: a command may take a while to be carried out, and heartbeats must go on.
+    let speaking = speak(node.clone(), attached.link.clone(), say, interval);
+    let speaking = AbortOnDropHandle::new(tokio::spawn(speaking));
     // Cancel safety: whichever ends first, the stream is over and the others may be dropped. States
     // that were taken to be sent stay in the outbox until they are acknowledged.
     tokio::select! {
         reason = listen(node, &attached.link, &scheduler, inbound, heard) => {
             Ended::Lost(scheduler, reason)
         }
-        () = speak(node, &attached.link, say, interval) => {
-            Ended::Lost(scheduler, "it stopped reading".to_string())
+        spoken = speaking => {
+            let reason = match spoken {
+                Ok(()) => "it stopped reading".to_string(),
+                Err(error) => format!("nothing can be said to it any more: {error}"),
+            };
+            Ended::Lost(scheduler, reason)
         }
         () = attached.link.superseded.cancelled() => Ended::Superseded,
     }
@@ -214,8 +222,8 @@ async fn listen(
     reason = "heartbeats go on though nothing happens; what happens is said at once"
 )]
 async fn speak(
-    node: &Arc<Node>,
-    link: &Link,
+    node: Arc<Node>,
+    link: Link,
     say: mpsc::Sender<cluster::FromExecutor>,
     interval: Duration,
 ) {

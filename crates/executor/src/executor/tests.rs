@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use paceline_model::{Attempt, ByteSize, OutputId, QueryId, StageId, TaskId};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use paceline_model::{
+    Attempt, ByteSize, ErrorClass, OutputId, PartitionRange, QueryError, QueryId, StageId, TaskId,
+};
 use paceline_proto::cluster;
 use paceline_proto::cluster::task_state::State;
 use tempfile::TempDir;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use scheduler::Scheduler;
@@ -45,6 +49,15 @@ fn executor(scheduler: &Scheduler) -> (Executor, TempDir) {
     (executor, directory)
 }
 
+fn output() -> OutputId {
+    OutputId {
+        query: QueryId(uuid::Uuid::new_v4()),
+        stage: StageId(0),
+        task: TaskId(0),
+        attempt: Attempt(0),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
     let mut scheduler = Scheduler::start("scheduler-a").await;
@@ -68,12 +81,7 @@ async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
 
     // A command that is given now is carried out, so what is heard after the answer was said while no
     // thread was free.
-    let nobodys = OutputId {
-        query: QueryId(uuid::Uuid::new_v4()),
-        stage: StageId(0),
-        task: TaskId(0),
-        attempt: Attempt(0),
-    };
+    let nobodys = output();
     attached.cancel(0, nobodys).await;
     let cancelled = State::Cancelled(cluster::Cancelled {});
     assert_eq!(attached.ended(nobodys).await, cancelled);
@@ -81,6 +89,50 @@ async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
     assert!(!next.is_finished(), "a thread was free");
     released.wait();
     soon("the threads are free again", next).await.unwrap();
+}
+
+/// Leaves an output on disk.
+async fn leave(executor: &Executor, id: OutputId) {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+    let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+    let store = executor.node.means().unwrap().store;
+    let writer = store
+        .create(id, batch.schema(), PartitionRange::new(0, 1))
+        .unwrap();
+    writer.write(0, batch).await.unwrap();
+    let summary = writer.finish().await.unwrap();
+    assert!(summary.disk_bytes > 0, "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_go_on_while_what_an_ended_query_left_is_freed() {
+    let mut scheduler = Scheduler::start("scheduler-a").await;
+    let (executor, _directory) = executor(&scheduler);
+    let mut attached = scheduler.attached().await;
+    let node = &executor.node;
+    let left = output();
+    leave(&executor, left).await;
+
+    let (arrived, mut arrivals) = unbounded_channel();
+    let released = Arc::new(Barrier::new(2));
+    node.gate.close(arrived, Arc::clone(&released));
+    attached.end(0, left.query).await;
+    soon("it is being freed", arrivals.recv()).await;
+    // What is heard after this was said meanwhile.
+    let sign = QueryError::new(ErrorClass::Retryable, "a sign of life");
+    node.tell_failed(left, &sign);
+    assert!(matches!(attached.ended(left).await, State::Failed(_)));
+    attached.beats(10).await;
+    let usage = || node.means().unwrap().store.usage();
+    assert!(usage().disk_bytes > 0, "it was freed long ago");
+    released.wait();
+
+    // Commands are carried out in order.
+    let next = output();
+    attached.cancel(0, next).await;
+    let cancelled = State::Cancelled(cluster::Cancelled {});
+    assert_eq!(attached.ended(next).await, cancelled);
+    assert_eq!(usage().disk_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
