@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::attaching::Heard;
 use super::pause::Pause;
-use super::roster::Heard;
 use super::stream::{Ended, converse};
 use crate::node::Node;
 
@@ -67,7 +67,7 @@ async fn once(
     heard: &mpsc::Sender<Heard>,
 ) -> Ended {
     match connect(address).await {
-        Ok(channel) => converse(node, channel, scheduler, heard).await,
+        Ok(channel) => converse(node, (address, channel), scheduler, heard).await,
         Err(error) => Ended::Unreachable(error),
     }
 }

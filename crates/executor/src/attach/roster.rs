@@ -1,229 +1,100 @@
-//! Which addresses are dialed: those configured, and those that schedulers tell of.
+//! Where schedulers are, as far as is known: which names to look up, and which addresses to dial.
+//!
+//! Plain state without I/O. A name of the configuration may stand for any number of schedulers; every
+//! scheduler tells of all others, each by a name of its own. None of this is news for ever: a name may not
+//! be known yet, may stand for something else later, or may be left out by whoever answers for it while its
+//! scheduler is alive. So names are looked up again and again, and who answered at an address counts for
+//! more than whether it is still listed.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use paceline_model::SchedulerId;
 use paceline_proto::cluster;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use super::dial::keep_attached;
-use super::pause::Pause;
-use crate::node::Node;
-
-/// How often configured names are looked up again: schedulers may come and go behind them.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
-
-/// How often a name that a scheduler told of is looked up before it is given up. It is tried again
-/// when a scheduler tells of it again.
-const LOOK_UPS: u32 = 20;
-
-/// News for the roster.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// A configured name stands for these addresses now.
-    Resolved(String, Vec<SocketAddr>),
-    /// A scheduler says who is there.
-    Members(SchedulerId, Vec<cluster::Member>),
-    /// Where a scheduler that was told of lies.
-    Found(Told, SocketAddr),
-}
 
 /// A scheduler as another one tells of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Told {
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Told {
     scheduler: SchedulerId,
     /// `host:port` of its cluster port.
-    address: String,
+    name: String,
 }
 
-/// Keeps a stream to every scheduler until the node stops.
-pub(crate) async fn attach_to_all(node: Arc<Node>, configured: Vec<String>) {
-    let (heard, mut news) = mpsc::channel(64);
-    let mut roster = Roster {
-        node: node.clone(),
-        heard: heard.clone(),
-        tasks: TaskTracker::new(),
-        configured: HashMap::new(),
-        told: HashMap::new(),
-        dialers: HashMap::new(),
-    };
-    for name in configured {
-        let look_up = keep_looking_up(name, heard.clone());
-        roster.spawn(look_up);
-    }
-    // Cancel safety: `recv` loses nothing when it is dropped, and nothing is wanted after a stop.
-    loop {
-        tokio::select! {
-            () = node.stop.cancelled() => break,
-            Some(heard) = news.recv() => roster.hear(heard),
-        }
-    }
-    roster.tasks.close();
-    roster.tasks.wait().await;
-}
-
-async fn keep_looking_up(name: String, heard: mpsc::Sender<Heard>) {
-    let mut pause = Pause::default();
-    loop {
-        let wait = match tokio::net::lookup_host(&name).await {
-            Ok(addresses) => {
-                pause.reset();
-                let addresses = addresses.collect();
-                let _ = heard.send(Heard::Resolved(name.clone(), addresses)).await;
-                LOOK_UP_AGAIN
-            }
-            Err(error) => {
-                tracing::warn!("cannot look up the scheduler address '{name}': {error}");
-                pause.next()
-            }
-        };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "names are looked up now and then: nobody tells what has become of one"
-        )]
-        tokio::time::sleep(wait).await;
-    }
-}
-
-async fn look_up(told: Told, heard: mpsc::Sender<Heard>) {
-    let mut pause = Pause::default();
-    for _ in 0..LOOK_UPS {
-        match tokio::net::lookup_host(told.address.clone()).await {
-            Ok(mut addresses) => {
-                if let Some(address) = addresses.next() {
-                    let _ = heard.send(Heard::Found(told, address)).await;
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(
-                scheduler = %told.scheduler,
-                "cannot look up '{}': {error}",
-                told.address
-            ),
-        }
-        #[expect(clippy::disallowed_methods, reason = "after a failure")]
-        tokio::time::sleep(pause.next()).await;
-    }
-}
-
-struct Roster {
-    node: Arc<Node>,
-    heard: mpsc::Sender<Heard>,
-    tasks: TaskTracker,
-    configured: HashMap<String, Vec<SocketAddr>>,
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    configured: HashSet<String>,
     /// By teller, whom it tells of.
     told: HashMap<SchedulerId, HashSet<Told>>,
-    dialers: HashMap<SocketAddr, Dialer>,
-}
-
-struct Dialer {
-    /// Who was told to be there; none for a configured address.
-    told: Option<Told>,
-    end: CancellationToken,
-}
-
-impl Dialer {
-    /// A scheduler that was taken over goes on at its address under another id: if nobody names the
-    /// former one any more, the dialer is there for the other one.
-    fn follow(&mut self, told: &HashSet<&Told>) {
-        let Some(former) = self.told.as_ref().filter(|former| !told.contains(former)) else {
-            return;
-        };
-        let mut successors = told.iter().filter(|by| by.address == former.address);
-        if let Some(successor) = successors.next() {
-            self.told = Some(Told::clone(successor));
-        }
-    }
+    /// What names stood for when they were looked up last.
+    addresses: HashMap<String, Vec<SocketAddr>>,
 }
 
 impl Roster {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.node.stop.clone();
-        // Cancel safety: nothing of a task is wanted after a stop.
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
-    }
-
-    fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Resolved(name, addresses) => {
-                for address in &addresses {
-                    self.dial(*address, None);
-                }
-                self.configured.insert(name, addresses);
-            }
-            Heard::Found(told, address) => {
-                if self.told.values().any(|all| all.contains(&told)) {
-                    self.dial(address, Some(told));
-                }
-            }
-            Heard::Members(teller, members) => self.members(teller, members),
+    pub(super) fn new(configured: Vec<String>) -> Self {
+        Roster {
+            configured: configured.into_iter().collect(),
+            ..Roster::default()
         }
-        self.end_useless_dialers();
     }
 
-    fn members(&mut self, teller: SchedulerId, members: Vec<cluster::Member>) {
+    /// A name stands for these addresses now.
+    pub(super) fn resolved(&mut self, name: String, addresses: Vec<SocketAddr>) {
+        self.addresses.insert(name, addresses);
+    }
+
+    /// A scheduler says who is there.
+    pub(super) fn told_by(&mut self, teller: SchedulerId, members: Vec<cluster::Member>) {
         let told = members.into_iter().map(|member| Told {
             scheduler: SchedulerId::new(member.scheduler),
-            address: member.cluster_address,
+            name: member.cluster_address,
         });
-        let told: HashSet<Told> = told.collect();
-        for told in &told {
-            let mut dialers = self.dialers.values();
-            let known = dialers.any(|dialer| dialer.told.as_ref() == Some(told));
-            if !known && !self.node.book.lock().is_attached(&told.scheduler) {
-                self.spawn(look_up(told.clone(), self.heard.clone()));
-            }
-        }
-        self.told.insert(teller, told);
-        // What a scheduler said counts while it is there to say otherwise.
-        let book = self.node.book.lock();
-        self.told.retain(|teller, _| book.is_attached(teller));
+        self.told.insert(teller, told.collect());
     }
 
-    fn dial(&mut self, address: SocketAddr, told: Option<Told>) {
-        if self.dialers.contains_key(&address) {
-            return;
-        }
-        let end = self.node.stop.child_token();
-        let dialer = keep_attached(
-            self.node.clone(),
-            address,
-            told.as_ref().map(|told| told.scheduler.clone()),
-            self.heard.clone(),
-            end.clone(),
-        );
-        // Not through `spawn`: on a stop the dialer ends its stream by itself.
-        self.tasks.spawn(dialer);
-        self.dialers.insert(address, Dialer { told, end });
-    }
-
-    /// Ends dialers of addresses that nobody names any more. While no scheduler is attached all of
-    /// them stay: any one may be the first to come back.
-    fn end_useless_dialers(&mut self) {
+    /// What a scheduler said counts while it is there to say otherwise. With the last one nothing is
+    /// forgotten: any one may be the first to come back.
+    pub(super) fn forget(&mut self, is_attached: impl Fn(&SchedulerId) -> bool) {
+        self.told.retain(|teller, _| is_attached(teller));
         if self.told.is_empty() {
             return;
         }
-        let configured: HashSet<&SocketAddr> = self.configured.values().flatten().collect();
-        let told: HashSet<&Told> = self.told.values().flatten().collect();
-        self.dialers.retain(|address, dialer| {
-            dialer.follow(&told);
-            let named = dialer.told.as_ref().is_some_and(|by| told.contains(by));
-            let useful = named || configured.contains(address);
-            if !useful {
-                dialer.end.cancel();
-            }
-            useful
-        });
+        let told = self.told.values().flatten().map(|told| &told.name);
+        let named: HashSet<&String> = told.chain(&self.configured).collect();
+        self.addresses.retain(|name, _| named.contains(name));
+    }
+
+    /// The names to look up: those of the configuration, behind which schedulers come and go, and those of
+    /// schedulers that are told of and not attached.
+    pub(super) fn to_look_up(&self, is_attached: impl Fn(&SchedulerId) -> bool) -> HashSet<String> {
+        let told = self.told.values().flatten();
+        let missing = told.filter(|told| !is_attached(&told.scheduler));
+        let missing = missing.map(|told| &told.name);
+        missing.chain(&self.configured).cloned().collect()
+    }
+
+    /// All addresses that names stand for, with who is told to be there. Behind a name of the configuration
+    /// may be anybody.
+    pub(super) fn listed(&self) -> HashMap<SocketAddr, Option<SchedulerId>> {
+        let of = |name: &String| self.addresses.get(name).into_iter().flatten().copied();
+        let mut listed = HashMap::new();
+        for told in self.told.values().flatten() {
+            let addresses = of(&told.name);
+            listed.extend(addresses.map(|address| (address, Some(told.scheduler.clone()))));
+        }
+        for name in &self.configured {
+            listed.extend(of(name).map(|address| (address, None)));
+        }
+        listed
+    }
+
+    /// Whether an address is to be dialed further, at which `reached` answered last: while a name stands
+    /// for it, or somebody tells of that scheduler, by whatever name.
+    pub(super) fn wants(&self, address: &SocketAddr, reached: Option<&SchedulerId>) -> bool {
+        let mut listed = self.addresses.values().flatten();
+        let mut told = self.told.values().flatten();
+        self.told.is_empty()
+            || listed.any(|listed| listed == address)
+            || told.any(|told| Some(&told.scheduler) == reached)
     }
 }
 
@@ -231,23 +102,104 @@ impl Roster {
 mod tests {
     use super::*;
 
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 50052))
+    }
+
+    fn scheduler(name: &str) -> SchedulerId {
+        SchedulerId::new(name)
+    }
+
+    fn member(scheduler: &str, name: &str) -> cluster::Member {
+        cluster::Member {
+            scheduler: scheduler.to_string(),
+            cluster_address: name.to_string(),
+            ..cluster::Member::default()
+        }
+    }
+
+    fn names(all: &[&str]) -> HashSet<String> {
+        all.iter().map(ToString::to_string).collect()
+    }
+
+    /// One that is configured with the name `all:1`.
+    fn roster() -> Roster {
+        Roster::new(vec!["all:1".to_string()])
+    }
+
     #[test]
-    fn a_dialer_follows_a_scheduler_that_goes_on_under_another_id() {
-        let told = |scheduler: &str, address: &str| Told {
-            scheduler: SchedulerId::new(scheduler),
-            address: address.to_string(),
-        };
-        let mut dialer = Dialer {
-            told: Some(told("a", "here:1")),
-            end: CancellationToken::new(),
-        };
-        let (former, next) = (told("a", "here:1"), told("b", "here:1"));
-        let other = told("c", "there:1");
-        dialer.follow(&HashSet::from([&former, &next]));
-        assert_eq!(dialer.told, Some(former), "it is still named");
-        dialer.follow(&HashSet::from([&other]));
-        assert_ne!(dialer.told.as_ref(), Some(&other), "that one is elsewhere");
-        dialer.follow(&HashSet::from([&next, &other]));
-        assert_eq!(dialer.told, Some(next));
+    fn who_was_reached_is_dialed_while_anybody_tells_of_it_whatever_names_stand_for() {
+        let mut roster = roster();
+        let [a, b] = ["a", "b"].map(scheduler);
+        roster.resolved("all:1".to_string(), vec![address(1), address(2)]);
+        roster.told_by(a.clone(), vec![member("a", "a:1"), member("b", "b:1")]);
+        roster.resolved("all:1".to_string(), vec![]);
+        roster.forget(|_| true);
+        assert!(roster.wants(&address(1), Some(&a)));
+        assert!(
+            roster.wants(&address(2), Some(&b)),
+            "another one tells of it"
+        );
+        assert!(
+            !roster.wants(&address(2), None),
+            "nobody ever answered there"
+        );
+        roster.told_by(a.clone(), vec![member("a", "a:1")]);
+        assert!(!roster.wants(&address(2), Some(&b)), "it is over");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_for_as_long_as_its_scheduler_is_told_of_and_not_attached() {
+        let mut roster = roster();
+        let a = scheduler("a");
+        roster.told_by(a.clone(), vec![member("a", "a:1"), member("b", "b:1")]);
+        let only_a = |scheduler: &SchedulerId| *scheduler == a;
+        for _ in 0..100 {
+            assert_eq!(roster.to_look_up(only_a), names(&["all:1", "b:1"]));
+        }
+        // It may have another address by now.
+        roster.resolved("b:1".to_string(), vec![address(2)]);
+        assert_eq!(roster.to_look_up(only_a), names(&["all:1", "b:1"]));
+        assert_eq!(roster.to_look_up(|_| true), names(&["all:1"]));
+        roster.told_by(a.clone(), vec![member("a", "a:1")]);
+        assert_eq!(roster.to_look_up(only_a), names(&["all:1"]));
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_dialed() {
+        let mut roster = roster();
+        roster.told_by(scheduler("a"), vec![member("b", "b:1")]);
+        roster.resolved("b:1".to_string(), vec![address(1), address(2)]);
+        roster.resolved("all:1".to_string(), vec![address(2), address(3)]);
+        let listed = roster.listed();
+        assert_eq!(listed.len(), 3);
+        assert_eq!(listed[&address(1)], Some(scheduler("b")));
+        assert_eq!(listed[&address(2)], None, "anybody may be there");
+        assert_eq!(listed[&address(3)], None);
+    }
+
+    #[test]
+    fn a_scheduler_that_goes_on_under_another_id_is_dialed_where_it_was() {
+        let mut roster = roster();
+        let [a, b] = ["a", "b"].map(scheduler);
+        roster.told_by(b.clone(), vec![member("a", "a:1"), member("b", "b:1")]);
+        roster.resolved("a:1".to_string(), vec![address(1)]);
+        roster.told_by(b.clone(), vec![member("c", "a:1"), member("b", "b:1")]);
+        roster.forget(|_| true);
+        assert!(roster.wants(&address(1), Some(&a)), "its name is told of");
+        roster.told_by(b.clone(), vec![member("b", "b:1")]);
+        roster.forget(|_| true);
+        assert!(!roster.wants(&address(1), Some(&a)));
+    }
+
+    #[test]
+    fn while_nobody_is_attached_nothing_is_given_up() {
+        let mut roster = roster();
+        let a = scheduler("a");
+        roster.told_by(a.clone(), vec![member("a", "a:1"), member("b", "b:1")]);
+        roster.resolved("b:1".to_string(), vec![address(2)]);
+        roster.forget(|_| false);
+        assert!(roster.wants(&address(2), None));
+        assert!(roster.wants(&address(7), Some(&a)));
     }
 }

@@ -1,5 +1,6 @@
 //! One attach stream, from `Hello` until it is lost.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::roster::Heard;
+use super::attaching::Heard;
 use crate::book::Link;
 use crate::node::Node;
 
@@ -46,10 +47,11 @@ pub(super) enum Ended {
     Broken(String),
 }
 
-/// Attaches over a connection and talks until the stream ends. Dropping it ends the stream as well.
+/// Attaches over a connection to that address and talks until the stream ends. Dropping it ends the stream
+/// as well.
 pub(super) async fn converse(
     node: &Arc<Node>,
-    channel: Channel,
+    (address, channel): (SocketAddr, Channel),
     expected: &mut Option<SchedulerId>,
     heard: &mpsc::Sender<Heard>,
 ) -> Ended {
@@ -69,6 +71,9 @@ pub(super) async fn converse(
     *expected = Some(scheduler.clone());
     let attached = Attached::new(node, scheduler.clone());
     tracing::info!(%scheduler, "attached");
+    // Before what it says of others: they are compared with who was reached.
+    let reached = Heard::Reached(address, scheduler.clone());
+    let _ = heard.send(reached).await;
     let interval = heartbeat_interval(node.pace.heartbeat, welcome.heartbeat_millis);
     // On a task of its own: a command may take a while to be carried out, and heartbeats must go on.
     let speaking = speak(node.clone(), attached.link.clone(), say, interval);
