@@ -34,9 +34,14 @@ fn holds_nothing(driver: &Driver, query: QueryId) {
         finished: vec![],
         inline: vec![],
         running: vec![],
+        ours: false,
     };
-    let results = vec![];
-    driver.answered(&ExecutorId::new("x"), vec![Answer { held, results }]);
+    let answer = Answer {
+        held,
+        results: vec![],
+        owner: None,
+    };
+    driver.answered(&ExecutorId::new("x"), vec![answer]);
 }
 
 /// Whether the executor was told of the adoption and of nothing else.
