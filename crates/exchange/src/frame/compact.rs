@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, MutableArrayData, RecordBatch, RecordBatchOptions,
-    make_array,
+    UInt64Array, make_array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
@@ -83,16 +83,7 @@ fn shrink(data: ArrayData) -> Result<ArrayData, ArrowError> {
     match data.data_type() {
         DataType::Utf8View => Ok(make_array(data).as_string_view().gc().to_data()),
         DataType::BinaryView => Ok(make_array(data).as_binary_view().gc().to_data()),
-        DataType::Dictionary(_, values) => {
-            let (dictionary, values) = (data.data_type().clone(), values.as_ref().clone());
-            let larger = |child: &ArrayData| child.len() > data.len();
-            if !data.child_data().first().is_some_and(larger) {
-                return Ok(data);
-            }
-            // Through the plain values, so that only those in use are left.
-            let plain = cast(&make_array(data), &values)?;
-            Ok(cast(&plain, &dictionary)?.to_data())
-        }
+        DataType::Dictionary(_, _) => prune(data),
         _ if data.child_data().is_empty() => Ok(data),
         _ => {
             let children = data.child_data().iter().cloned().map(shrink);
@@ -102,8 +93,32 @@ fn shrink(data: ArrayData) -> Result<ArrayData, ArrowError> {
     }
 }
 
+/// A dictionary of more values than it has rows, with only those that the rows use.
+fn prune(data: ArrayData) -> Result<ArrayData, ArrowError> {
+    let array = make_array(data.clone());
+    let Some(dictionary) = array.as_any_dictionary_opt() else {
+        return Ok(data);
+    };
+    if dictionary.values().len() <= data.len() {
+        return Ok(data);
+    }
+    // Those of nulls are some of the others.
+    let keys = dictionary.normalized_keys();
+    let mut kept = keys.clone();
+    kept.sort_unstable();
+    kept.dedup();
+    let places = keys.iter().map(|key| kept.binary_search(key).unwrap_or(0));
+    let places: Vec<u64> = places.map(|place| place as u64).collect();
+    let places = UInt64Array::new(places.into(), dictionary.keys().nulls().cloned());
+    let kept = UInt64Array::from_iter_values(kept.into_iter().map(|key| key as u64));
+    let values = shrink(take(dictionary.values(), &kept, None)?.to_data())?;
+    let keys = cast(&places, dictionary.keys().data_type())?.to_data();
+    let keys = keys.into_builder().data_type(data.data_type().clone());
+    keys.child_data(vec![values]).build()
+}
+
 /// The rows `offset..offset + length`, such that encoding them costs no more than their share:
-/// views are copied, everything else is not.
+/// views are copied, as are dictionaries of more values than rows, everything else is not.
 pub(crate) fn slice(
     batch: &RecordBatch,
     offset: usize,
@@ -112,7 +127,7 @@ pub(crate) fn slice(
     let slice = batch.slice(offset, length);
     let options = RecordBatchOptions::new().with_row_count(Some(length));
     let columns = slice.columns().iter().map(|column| {
-        if has_views(column.data_type()) {
+        if has_views_or_values(column.data_type()) {
             shrink(column.to_data()).map(make_array)
         } else {
             Ok(Arc::clone(column))
@@ -122,14 +137,14 @@ pub(crate) fn slice(
     RecordBatch::try_new_with_options(slice.schema(), columns, &options)
 }
 
-fn has_views(data_type: &DataType) -> bool {
+fn has_views_or_values(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Utf8View | DataType::BinaryView => true,
-        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
-        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => {
-            has_views(field.data_type())
-        }
-        DataType::FixedSizeList(field, _) => has_views(field.data_type()),
+        DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(_, _) => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_views_or_values(f.data_type())),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::Map(field, _)
+        | DataType::FixedSizeList(field, _) => has_views_or_values(field.data_type()),
         _ => false,
     }
 }
@@ -137,7 +152,9 @@ fn has_views(data_type: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, StringViewArray};
+    use arrow::array::{
+        BooleanArray, DictionaryArray, Int64Array, StringViewArray, UInt16Array, types::UInt16Type,
+    };
 
     fn batch(column: ArrayRef) -> RecordBatch {
         RecordBatch::try_from_iter([("c", column)]).unwrap()
@@ -165,6 +182,25 @@ mod tests {
             values.as_ref(),
             &Int64Array::from_iter_values(500_000..500_100)
         );
+    }
+
+    #[test]
+    fn a_dictionary_keeps_only_the_values_that_its_rows_use() {
+        // Also of values that cannot be hashed, and of as many as its keys can tell apart.
+        let texts = (0..=65_535).map(|i| format!("value {i}"));
+        let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+        let flags: ArrayRef = Arc::new(BooleanArray::from_iter((0..=65_535).map(|i| Some(i > 9))));
+        let keys = UInt16Array::from(vec![Some(65_535), None, Some(3), Some(65_535)]);
+        for values in [texts, flags] {
+            let all = DictionaryArray::<UInt16Type>::new(keys.clone(), values);
+            let all: ArrayRef = Arc::new(all);
+            let measured = compact(batch(Arc::clone(&all))).unwrap();
+            assert!(measured.used < 256, "{}", measured.used);
+            let column = measured.batch.column(0);
+            assert_eq!(column, &all);
+            // The null has one as well.
+            assert_eq!(column.as_dictionary::<UInt16Type>().values().len(), 3);
+        }
     }
 
     #[test]

@@ -23,13 +23,24 @@ pub(crate) fn used(data: &ArrayData) -> u64 {
         }
         DataType::Dictionary(key, _) => {
             let keys = key.primitive_width().unwrap_or(8) * data.len();
-            nulls + keys as u64 + data.child_data().iter().map(used).sum::<u64>()
+            let values = data.child_data().iter();
+            nulls + keys as u64 + values.map(|v| used_of_values(v, data.len())).sum::<u64>()
         }
         DataType::Struct(_) => nulls + data.child_data().iter().map(used).sum::<u64>(),
         _ => data
             .get_slice_memory_size()
             .map_or_else(|_| retained_by([data]), |bytes| bytes as u64),
     }
+}
+
+/// What so many rows can refer to of a dictionary's values: of a larger one, a copy has no more.
+fn used_of_values(values: &ArrayData, rows: usize) -> u64 {
+    let all = used(values);
+    if values.len() <= rows {
+        return all;
+    }
+    let share = u128::from(all) * rows as u128 / values.len() as u128;
+    u64::try_from(share).unwrap_or(all)
 }
 
 fn usize_of_i32(offset: i32) -> usize {

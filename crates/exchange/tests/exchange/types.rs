@@ -271,18 +271,8 @@ async fn dictionaries_that_do_not_fit_together_stay_apart() {
         let reader = reader_of(schema, id.query, at, range, 8 << 20);
         let stream = reader.read(STAGE, Which::Whole).unwrap();
         let read: Vec<RecordBatch> = within(stream.try_collect()).await.unwrap();
-        let mut values = Vec::new();
-        for batch in &read {
-            let plain = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8);
-            let plain = plain.unwrap();
-            values.extend(
-                plain
-                    .as_string::<i32>()
-                    .iter()
-                    .flatten()
-                    .map(str::to_string),
-            );
-        }
+        let values = read.iter().flat_map(|batch| texts(batch.column(0)));
+        let values: Vec<_> = values.collect();
         let expected: Vec<_> = (0..4000).map(|i| format!("value {i}")).collect();
         assert_eq!(values, expected);
     }
@@ -290,18 +280,40 @@ async fn dictionaries_that_do_not_fit_together_stay_apart() {
 
 #[tokio::test]
 async fn a_large_dictionary_costs_a_frame_only_what_it_uses() {
-    let holder = Holder::start("h").await;
     let values = (0..100_000).map(|i| format!("a value of some length, number {i}"));
     let values: ArrayRef = Arc::new(StringArray::from_iter_values(values));
-    let keys = Int32Array::from(vec![7, 99_999, 7]);
-    let dictionary = DictionaryArray::<Int32Type>::try_new(keys, values).unwrap();
-    let batch = RecordBatch::try_from_iter([("d", Arc::new(dictionary) as ArrayRef)]).unwrap();
-    let read = through(&holder, batch.schema(), std::slice::from_ref(&batch)).await;
-    let kept = read.column(0).as_dictionary::<Int32Type>();
-    assert_eq!(kept.values().len(), 2);
-    let texts = kept.downcast_dict::<StringArray>().unwrap();
-    let texts: Vec<_> = texts.into_iter().flatten().collect();
-    assert_eq!(texts[1], "a value of some length, number 99999");
+    // A few rows, and so many that they are more than one frame.
+    let few = Int32Array::from(vec![7, 99_999, 7]);
+    let many = Int32Array::from_iter_values((0..100_000).rev());
+    for (keys, frames, memory) in [(few, 1..=1, 64 << 10), (many, 4..=16, 16 << 20)] {
+        let dictionary = DictionaryArray::<Int32Type>::new(keys, Arc::clone(&values));
+        let batch = RecordBatch::try_from_iter([("d", Arc::new(dictionary) as ArrayRef)]).unwrap();
+        let holder = Holder::start("h").await;
+        let id = output(query(), 0);
+        let range = PartitionRange::new(0, 1);
+        let writer = holder.store.create(id, batch.schema(), range).unwrap();
+        writer.write(0, batch.clone()).await.unwrap();
+        let held = holder.store.usage().memory_bytes;
+        assert!(held < memory, "{held} bytes for {} rows", batch.num_rows());
+        writer.finish().await.unwrap();
+        let at = vec![holder.location(id, range)];
+        let reader = reader_of(batch.schema(), id.query, at, range, 8 << 20);
+        let stream = reader.read(STAGE, Which::Whole).unwrap();
+        let read: Vec<RecordBatch> = within(stream.try_collect()).await.unwrap();
+        assert!(frames.contains(&read.len()), "{} frames", read.len());
+        for frame in &read {
+            let values = frame.column(0).as_dictionary::<Int32Type>().values();
+            assert!(values.len() <= frame.num_rows(), "{} values", values.len());
+        }
+        let read = read.iter().flat_map(|frame| texts(frame.column(0)));
+        assert!(read.eq(texts(batch.column(0))));
+    }
+}
+
+fn texts(dictionary: &ArrayRef) -> Vec<String> {
+    let plain = arrow::compute::cast(dictionary, &arrow::datatypes::DataType::Utf8).unwrap();
+    let texts = plain.as_string::<i32>().iter();
+    texts.flatten().map(str::to_string).collect()
 }
 
 #[tokio::test]
