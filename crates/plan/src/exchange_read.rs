@@ -10,6 +10,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{
     AcrossPartitions, ConstExpr, EquivalenceProperties, LexOrdering, PhysicalExpr,
 };
+use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType, apply_expression_roots,
 };
@@ -280,10 +281,58 @@ impl ExecutionPlan for ExchangeReadExec {
             baseline.record_output(batch.num_rows());
         });
         let schema = Arc::clone(&self.schema);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
+        let counted = RecordBatchStreamAdapter::new(schema, counted);
+        // What lies in memory is always ready: without this, an operator that reads all of it before it
+        // gives anything would keep its thread until then, and notice no cancel.
+        Ok(Box::pin(cooperative(counted)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, RecordBatch};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use futures::{FutureExt, stream};
+
+    use super::*;
+
+    const BATCHES: usize = 1000;
+
+    /// An exchange all of which is in memory.
+    #[derive(Debug)]
+    struct Ready;
+
+    impl ExchangeSource for Ready {
+        fn read(
+            &self,
+            _: StageId,
+            _: Which,
+            schema: SchemaRef,
+        ) -> Result<SendableRecordBatchStream> {
+            let column = Arc::new(Int64Array::from(vec![1]));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
+            let rows = stream::iter(std::iter::repeat_n(batch, BATCHES).map(Ok));
+            Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_pauses_though_all_of_it_is_ready() {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+        let range = Reads::Range(PartitionRange::new(0, 1));
+        let rows = RowProperties::default();
+        let read = ExchangeReadExec::try_new(StageId(0), Arc::new(schema), range, vec![], rows);
+        let config = SessionConfig::new().with_extension(Arc::new(BoundSource(Arc::new(Ready))));
+        let context = SessionContext::new_with_config(config).task_ctx();
+        let rows = read.unwrap().execute(0, context).unwrap();
+        let mut all = rows.try_collect::<Vec<_>>();
+        let at_once = (&mut all).now_or_never();
+        assert!(at_once.is_none(), "it went through without a pause");
+        assert_eq!(all.await.unwrap().len(), BATCHES);
     }
 }
