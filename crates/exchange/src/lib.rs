@@ -29,8 +29,9 @@
 //! - Outputs in memory are never more than the limit, but for what attempts that write may buffer.
 //! - A lane that nobody reads holds no other up: each has credit of its own, and the receiving side
 //!   always takes what arrives.
-//! - A partition is read in the order of its outputs and, within each, of its frames; a whole
-//!   exchange output by output, partition by partition. Neither depends on time.
+//! - A partition is read holder by holder, beginning with another one for each partition, and from a
+//!   holder in the order of its outputs and of their frames; a whole exchange output by output,
+//!   partition by partition. Neither depends on time, nor on who reads.
 //! - Every frame that left memory is checked against the checksum that it was given when it was
 //!   encoded, by whoever decodes it.
 //! - Released is gone: memory and files at once, and readers are told.

@@ -27,7 +27,7 @@ use crate::subqueries::uses_value;
 /// Which rows of an exchange one stream brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Which {
-    /// One partition, from every task that has it, in the order of the tasks.
+    /// One partition, from every task that has it, in an order that depends on where their outputs lie.
     Partition(u32),
     /// Everything, in the order of the tasks and, within each, of the partitions.
     Whole,
@@ -36,8 +36,8 @@ pub enum Which {
 /// Where the rows of exchanges come from. An executor puts one into the task's session config (see
 /// [`Engine::task_context`](crate::Engine::task_context)); the reading operator asks it for streams.
 pub trait ExchangeSource: Send + Sync + fmt::Debug {
-    /// A stream of rows of the exchange that `stage` left, always in the same order. Nothing is
-    /// opened before it is first polled.
+    /// A stream of rows of the exchange that `stage` left. Those that one task left in a partition come in
+    /// their order. Nothing is opened before it is first polled.
     ///
     /// # Errors
     /// If the task was given no locations for that stage.

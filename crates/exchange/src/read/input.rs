@@ -24,7 +24,8 @@ use crate::store::OutputStore;
 /// Which rows of an exchange one stream brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Which {
-    /// One partition: from every output that has it, in the order in which they are listed.
+    /// One partition: from every output that has it, holder by holder. The number of the partition
+    /// says with which one it begins; outputs of one holder come in the order in which they are listed.
     Partition(u32),
     /// Everything: in the order in which the outputs are listed and, within each, of partitions.
     Whole,
@@ -35,7 +36,7 @@ pub enum Which {
 pub struct StageOutputs {
     /// The columns of the exchange.
     pub schema: SchemaRef,
-    /// One for each task of the stage, in the order in which their rows are wanted.
+    /// One for each task of the stage, in the order in which the rows of a whole exchange are wanted.
     pub outputs: Vec<OutputLocation>,
     /// The partitions that the task reads one by one; reading the whole exchange is always allowed.
     pub range: PartitionRange,
@@ -126,8 +127,9 @@ impl InputReader {
         }
     }
 
-    /// A stream of rows, always in the same order. Nothing is opened before it is first polled; each
-    /// stream makes progress even if no other is polled, and drops what it holds when dropped.
+    /// A stream of rows, in the same order whoever reads. Nothing is opened before it is first
+    /// polled; each stream makes progress even if no other is polled, and drops what it holds when
+    /// dropped.
     ///
     /// # Errors
     /// [`ReadError::UnknownInput`] and [`ReadError::UnknownPartition`] if the task was not given

@@ -3,7 +3,8 @@
 //! A stream reads *units*, one after the other: one partition of one output each. Those of this
 //! process come from the store, all others over links. While it reads one unit it keeps the lanes of
 //! the next few filled, as far as its share of the budget goes; so holders work at the same time,
-//! and the order still is that of the list.
+//! and the order still does not depend on who is faster. Where many streams share the budget there is
+//! hardly anything to fill ahead with; so each partition begins with another holder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,8 +30,19 @@ const MOST_LANES_AHEAD: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Route {
     stage: StageId,
-    outputs: Vec<(OutputLocation, Via)>,
+    outputs: Vec<Routed>,
     links: Vec<Link>,
+    /// How many holders the outputs lie with.
+    holders: usize,
+}
+
+#[derive(Debug)]
+struct Routed {
+    location: OutputLocation,
+    via: Via,
+    /// The number of its holder, in the order in which the outputs name them: whoever reads, and
+    /// whatever is local to it, numbers them alike.
+    holder: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,10 +106,20 @@ impl Route {
         mut choose: impl FnMut(&'a OutputLocation, &[Planned]) -> (usize, PartitionRange),
     ) -> Self {
         let mut planned: Vec<Planned> = Vec::new();
+        let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
         let mut outputs = Vec::with_capacity(at.outputs.len());
         for location in &at.outputs {
+            let next = holders.len();
+            let holder = *holders.entry(&location.address).or_insert(next);
+            let mut push = |via| {
+                outputs.push(Routed {
+                    location: location.clone(),
+                    via,
+                    holder,
+                });
+            };
             if shared.store.is_some() && shared.me.as_ref() == Some(&location.executor) {
-                outputs.push((location.clone(), Via::Local));
+                push(Via::Local);
                 continue;
             }
             let (link, range) = choose(location, &planned);
@@ -121,7 +143,7 @@ impl Route {
                 }
             };
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            outputs.push((location.clone(), Via::Link { link, number }));
+            push(Via::Link { link, number });
         }
         let links = planned.into_iter().map(|planned| {
             let target = Target {
@@ -136,9 +158,39 @@ impl Route {
         });
         Route {
             stage,
-            outputs,
             links: links.collect(),
+            holders: holders.len(),
+            outputs,
         }
+    }
+
+    /// What a stream reads, in its order.
+    fn units(&self, which: Which) -> Vec<Unit> {
+        let outputs = self.outputs.iter().enumerate();
+        let unit = |output, routed: &Routed, partition| Unit {
+            output,
+            partition,
+            via: routed.via,
+        };
+        let Which::Partition(partition) = which else {
+            let units = outputs.flat_map(|(output, routed)| {
+                let partitions = routed.location.partitions.iter();
+                partitions.map(move |partition| unit(output, routed, partition))
+            });
+            return units.collect();
+        };
+        // Readers that all went by the list would all wait for the same holder, and then for the
+        // next one. The outputs of one holder stay in the order in which their lane brings them.
+        let first = partition as usize % self.holders.max(1);
+        let mut units: Vec<(usize, Unit)> = outputs
+            .filter(|(_, routed)| routed.location.partitions.contains(partition))
+            .map(|(output, routed)| {
+                let turn = (routed.holder + self.holders - first) % self.holders.max(1);
+                (turn, unit(output, routed, partition))
+            })
+            .collect();
+        units.sort_by_key(|(turn, _)| *turn);
+        units.into_iter().map(|(_, unit)| unit).collect()
     }
 }
 
@@ -179,21 +231,7 @@ impl Sequence {
         codec: FrameCodec,
         which: Which,
     ) -> Self {
-        let mut units = Vec::new();
-        for (output, (location, via)) in route.outputs.iter().enumerate() {
-            let unit = |partition| Unit {
-                output,
-                partition,
-                via: *via,
-            };
-            match which {
-                Which::Whole => units.extend(location.partitions.iter().map(unit)),
-                Which::Partition(partition) if location.partitions.contains(partition) => {
-                    units.push(unit(partition));
-                }
-                Which::Partition(_) => {}
-            }
-        }
+        let units = route.units(which);
         let lanes = match which {
             Which::Partition(_) => route.links.len(),
             Which::Whole => units.len().min(MOST_LANES_AHEAD),
@@ -305,7 +343,7 @@ impl Sequence {
         }
         let stage = self.route.stage;
         match self.route.outputs.get(unit.output) {
-            Some((location, _)) => fault.reading(stage, location),
+            Some(routed) => fault.reading(stage, &routed.location),
             None => ReadError::UnknownInput { stage },
         }
     }
@@ -329,7 +367,7 @@ impl Sequence {
 
 fn open_local(shared: &Shared, route: &Route, unit: Unit) -> Result<LocalCursor, Fault> {
     let located = route.outputs.get(unit.output);
-    let (Some((location, _)), Some(store)) = (located, &shared.store) else {
+    let (Some(Routed { location, .. }), Some(store)) = (located, &shared.store) else {
         return Err(LostReason::Missing.into());
     };
     let id = OutputId {

@@ -7,7 +7,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::support::{
-    Holder, STAGE, batch, numbers, numbers_in, output, partition, query, reader, until, within,
+    Holder, STAGE, batch, numbers, numbers_in, output, partition, query, reader, reader_at, until,
+    within,
 };
 
 /// Outputs of `tasks` tasks over all partitions, on the holders in turn. The numbers say where they
@@ -47,8 +48,11 @@ fn number(task: u32, partition: u32, row: i64) -> i64 {
     (i64::from(task) * 10_000 + i64::from(partition)) * 1_000_000 + row
 }
 
-fn expected(tasks: u32, partition: u32, rows: i64) -> Vec<i64> {
-    let tasks = 0..tasks;
+/// What a partition holds: from each of so many holders the rows of its tasks, in their order. Each
+/// partition begins with another holder.
+fn expected(tasks: u32, holders: u32, partition: u32, rows: i64) -> Vec<i64> {
+    let turns = (0..holders).map(move |turn| (partition + turn) % holders);
+    let tasks = turns.flat_map(|holder| (0..tasks).filter(move |task| task % holders == holder));
     tasks
         .flat_map(|task| (0..rows).map(move |row| number(task, partition, row)))
         .collect()
@@ -63,7 +67,7 @@ async fn three() -> [Holder; 3] {
 }
 
 #[tokio::test]
-async fn a_partition_comes_in_order_of_its_tasks() {
+async fn a_partition_comes_holder_by_holder_and_in_order_of_its_tasks() {
     let holders = three().await;
     let query = query();
     let at = hash_exchange(&holders, query, 7, 4, 20_000).await;
@@ -72,7 +76,7 @@ async fn a_partition_comes_in_order_of_its_tasks() {
         let reader = reader(query, at.clone(), range, budget);
         for p in [2, 1] {
             let read = numbers(partition(&reader, p)).await.unwrap();
-            assert_eq!(read, expected(7, p, 20_000));
+            assert_eq!(read, expected(7, 3, p, 20_000));
         }
         assert!(reader.bytes_read().remote > 0);
         let other = reader.read(STAGE, Which::Partition(3));
@@ -83,6 +87,13 @@ async fn a_partition_comes_in_order_of_its_tasks() {
         let other = reader.read(StageId(99), Which::Whole);
         assert!(matches!(other.err(), Some(ReadError::UnknownInput { .. })));
     }
+    // And the same to whom some of it is local.
+    let own = reader_at(&holders[1], query, at, range);
+    for p in [1, 2] {
+        let read = numbers(partition(&own, p)).await.unwrap();
+        assert_eq!(read, expected(7, 3, p, 20_000));
+    }
+    assert!(own.bytes_read().local > 0);
     // One stream for each reader and holder: as many as there were requests.
     for holder in &holders {
         let serving = || holder.metric("paceline_exchange_serving_streams", "");
@@ -162,7 +173,7 @@ async fn each_holder_sends_all_its_partitions_over_one_stream() {
     assert_eq!(serving(&holders[0]), 1, "all partitions are open");
     for (p, (rows, mut read)) in (0..).zip(streams.into_iter().zip(read)) {
         read.extend(numbers(rows).await.unwrap());
-        assert_eq!(read, expected(6, p, 20_000));
+        assert_eq!(read, expected(6, 3, p, 20_000));
         for holder in &holders {
             assert!(serving(holder) <= 1, "more streams than holders");
         }
@@ -170,6 +181,33 @@ async fn each_holder_sends_all_its_partitions_over_one_stream() {
     drop(reader);
     for holder in &holders {
         until("streams end", || serving(holder) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn partitions_that_are_read_together_begin_with_every_holder() {
+    let holders = [
+        Holder::start("a").await,
+        Holder::start("b").await,
+        Holder::start("c").await,
+        Holder::start("d").await,
+    ];
+    let query = query();
+    let at = hash_exchange(&holders, query, 8, 16, 100).await;
+    // Not enough to read anything ahead.
+    let reader = reader(query, at, PartitionRange::new(0, 16), 1 << 20);
+    let mut streams: Vec<_> = (0..16).map(|p| partition(&reader, p)).collect();
+    let mut first = Vec::new();
+    for rows in &mut streams {
+        first.push(numbers_in(&within(rows.try_next()).await.unwrap().unwrap()));
+    }
+    for holder in &holders {
+        let serving = holder.metric("paceline_exchange_serving_streams", "");
+        assert_eq!(serving, 1, "holder {} waits for its turn", holder.name);
+    }
+    for (p, (rows, mut read)) in (0..).zip(streams.into_iter().zip(first)) {
+        read.extend(numbers(rows).await.unwrap());
+        assert_eq!(read, expected(8, 4, p, 100));
     }
 }
 
@@ -187,11 +225,11 @@ async fn no_order_of_reading_gets_stuck_however_small_the_budget() {
         for p in [2, 1] {
             assert_eq!(
                 numbers(partition(&backwards, p)).await.unwrap(),
-                expected(6, p, 30_000)
+                expected(6, 3, p, 30_000)
             );
         }
         begun.extend(numbers(first).await.unwrap());
-        assert_eq!(begun, expected(6, 0, 30_000));
+        assert_eq!(begun, expected(6, 3, 0, 30_000));
 
         // As a merge does: now from this one, now from that one.
         let merging = reader(query, at.clone(), range, budget);
@@ -208,7 +246,7 @@ async fn no_order_of_reading_gets_stuck_however_small_the_budget() {
             }
         }
         for (p, read) in read.into_iter().enumerate() {
-            assert_eq!(read, expected(6, p as u32, 30_000));
+            assert_eq!(read, expected(6, 3, p as u32, 30_000));
         }
     }
 }
@@ -273,7 +311,7 @@ async fn two_thousand_partitions_come_from_several_outputs() {
             });
             let mut reads = futures::stream::iter(reads).buffer_unordered(16);
             while let Some((p, read)) = reads.next().await {
-                assert_eq!(read, expected(4, p, 80));
+                assert_eq!(read, expected(4, 2, p, 80));
             }
         });
     }
