@@ -13,9 +13,9 @@
 //!
 //! This crate owns the outputs of an executor's attempts, the files they spill to, and the streams
 //! by which other processes read them. It knows no plans, no scheduling and no SQL: it is given
-//! batches with the partition they belong to, and gives them back in a fixed order. It retries
-//! nothing but one broken connection; what cannot be read is reported as lost, by name, and made
-//! again by those who can.
+//! batches with the partition that they, or each of their rows, belong to, and gives them back in a
+//! fixed order. It retries nothing but one broken connection; what cannot be read is reported as
+//! lost, by name, and made again by those who can.
 //!
 //! Terms: an **output** belongs to one attempt and has a range of partitions; a partition is a list
 //! of **frames** (about 8,192 rows or 1 MiB each, an Arrow IPC message with its body; dictionaries
@@ -26,7 +26,8 @@
 //! - An output is whole or not there. One that is still being written can be followed, by those who
 //!   ask for it, and is lost to them if its attempt does not finish.
 //! - A writer never waits for a reader.
-//! - Outputs in memory are never more than the limit, but for what attempts that write may buffer.
+//! - Outputs in memory are never more than the limit, but for what attempts that write may buffer;
+//!   beside them lies what is gathered before it is divided, 2 MiB or a batch for each writer.
 //! - A lane that nobody reads holds no other up: each has credit of its own, and the receiving side
 //!   always takes what arrives.
 //! - A partition is read holder by holder, beginning with another one for each partition, and from a
@@ -36,8 +37,10 @@
 //!   encoded, by whoever decodes it.
 //! - Released is gone: memory and files at once, and readers are told.
 //!
-//! Entry types: [`OutputStore`] and [`OutputWriter`], [`InputReader`] with [`Peers`], [`DataPlane`].
+//! Entry types: [`OutputStore`], [`Divider`] and [`OutputWriter`], [`InputReader`] with [`Peers`],
+//! [`DataPlane`].
 
+mod divide;
 mod error;
 mod frame;
 mod metrics;
@@ -46,6 +49,7 @@ mod read;
 mod serve;
 mod store;
 
+pub use divide::{Divided, Divider};
 pub use error::{LostReason, ReadError, StoreError};
 pub use metrics::ExchangeMetrics;
 pub use options::{Compression, StoreOptions, UnknownCompression};

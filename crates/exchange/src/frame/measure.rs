@@ -1,5 +1,7 @@
 //! How much memory arrays use, and how much they keep from being freed.
 
+use std::collections::HashSet;
+
 use arrow::array::{ArrayData, RecordBatch};
 use arrow::datatypes::DataType;
 
@@ -111,6 +113,27 @@ pub(crate) fn retained_by<'a>(arrays: impl IntoIterator<Item = &'a ArrayData>) -
     allocations.sort_unstable();
     allocations.dedup_by_key(|(address, _)| *address);
     allocations.iter().map(|(_, bytes)| *bytes as u64).sum()
+}
+
+/// The allocations that some batches keep alive.
+#[derive(Debug, Default)]
+pub(crate) struct Allocations {
+    addresses: HashSet<usize>,
+}
+
+impl Allocations {
+    /// Adds those of a batch's columns; gives the bytes of those that are new. They are told apart
+    /// by their addresses, so whatever was added has to live as long as this.
+    pub(crate) fn add(&mut self, columns: &[ArrayData]) -> u64 {
+        let mut allocations = Vec::new();
+        for data in columns {
+            collect(data, &mut allocations);
+        }
+        let new = allocations
+            .into_iter()
+            .filter(|(address, _)| self.addresses.insert(*address));
+        new.map(|(_, bytes)| bytes as u64).sum()
+    }
 }
 
 fn collect(data: &ArrayData, into: &mut Vec<(usize, usize)>) {

@@ -7,12 +7,13 @@ use arrow::array::{
     Decimal256Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int8Array, Int32Array,
     Int64Array, LargeStringArray, ListArray, MapBuilder, NullArray, RecordBatch,
     RecordBatchOptions, StringArray, StringBuilder, StringViewArray, StructArray,
-    TimestampNanosecondArray, UInt16Array, new_empty_array, types::Int8Type, types::Int32Type,
+    TimestampNanosecondArray, UInt16Array, UInt32Array, new_empty_array, types::Int8Type,
+    types::Int32Type,
 };
-use arrow::compute::concat_batches;
+use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, i256};
 use futures::TryStreamExt;
-use paceline_exchange::{Compression, Which};
+use paceline_exchange::{Compression, Divider, Which};
 use paceline_model::{ByteSize, PartitionRange};
 
 use crate::support::{Holder, STAGE, output, query, reader_of, within};
@@ -197,6 +198,32 @@ async fn every_type_arrives_as_it_was_written() {
             for (column, name) in whole.schema().fields().iter().enumerate() {
                 assert_eq!(read.column(column), whole.column(column), "{name}");
             }
+        }
+    }
+}
+
+/// Each type by itself, as some are gathered from several batches and others are not.
+#[test]
+fn every_type_is_divided_as_it_is() {
+    let partition = |row: usize| (row * 7 % 5 % 3) as u32;
+    for (name, column) in columns() {
+        let whole = RecordBatch::try_from_iter_with_nullable([(name, column, true)]).unwrap();
+        let mut divider = Divider::new(whole.schema(), 3);
+        let mut pieces = Vec::new();
+        for (offset, length) in [(0, 100), (100, 3), (103, 497), (600, 400)] {
+            let to: Vec<u32> = (offset..offset + length).map(partition).collect();
+            pieces.extend(divider.add(whole.slice(offset, length), &to).unwrap());
+        }
+        pieces.extend(divider.finish());
+        let pieces: Vec<(u32, RecordBatch)> = pieces.into_iter().map(Result::unwrap).collect();
+        for p in 0..3 {
+            let divided = pieces.iter().filter(|(partition, _)| *partition == p);
+            let divided: Vec<_> = divided.map(|(_, rows)| rows.clone()).collect();
+            let divided = concat_batches(&whole.schema(), &divided).unwrap();
+            let rows = (0..ROWS as usize).filter(|row| partition(*row) == p);
+            let rows = UInt32Array::from_iter_values(rows.map(|row| row as u32));
+            let expected = take(whole.column(0), &rows, None).unwrap();
+            assert_eq!(divided.column(0), &expected, "{name}");
         }
     }
 }
