@@ -15,7 +15,8 @@ use paceline_model::ExchangeKind;
 /// How the rows that leave a stage are divided.
 #[derive(Debug, Clone)]
 pub enum Sink {
-    /// By the hash of some expressions, as DataFusion's own repartitioning does it.
+    /// By the hash of some expressions, as DataFusion's own repartitioning does it: see
+    /// [`HashPartitions`](crate::HashPartitions).
     Hash {
         /// What is hashed, over the schema of the stage's plan.
         exprs: Vec<Arc<dyn PhysicalExpr>>,

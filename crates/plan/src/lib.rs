@@ -15,7 +15,8 @@
 //! This crate knows DataFusion and nothing of networks, schedulers or the state store.
 //!
 //! Entry types: [`Engine`] (functions, memory, object stores; one per process), [`Planner`] and
-//! [`Planned`] for schedulers, [`StagePlan`] for executors, [`classify`] for errors of either.
+//! [`Planned`] for schedulers, [`StagePlan`] and [`HashPartitions`] for executors, [`classify`] for
+//! errors of either.
 
 mod arrow_schema;
 mod arrow_streams;
@@ -31,6 +32,7 @@ mod exchange_wire;
 mod exchange_write;
 mod explain;
 mod folder;
+mod hash_partitions;
 mod joins;
 mod managed;
 mod metrics;
@@ -67,6 +69,7 @@ pub use exchange_read::{ExchangeReadExec, ExchangeSource, Which};
 pub use exchange_write::{ExchangeWriteExec, Sink};
 pub use explain::{analyzed_rows, explain_schema};
 pub use folder::Folder;
+pub use hash_partitions::HashPartitions;
 pub use managed::{ManagedDefinition, ManagedFile};
 pub use metrics::{MetricUnit, OperatorMetric, operator_metrics};
 pub use object_stores::ObjectStores;
