@@ -57,6 +57,11 @@ impl TaskOutput {
         })
     }
 
+    /// The columns of the output.
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
     /// Adds rows to a partition. One partition is written by one caller at a time.
     pub(super) async fn write(&self, partition: u32, batch: RecordBatch) -> Result<(), QueryError> {
         if let Some(writer) = self.writer.get() {

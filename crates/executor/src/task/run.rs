@@ -5,12 +5,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::metrics::Time;
-use datafusion::physical_plan::repartition::BatchPartitioner;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
+use paceline_exchange::{Divided, Divider};
 use paceline_model::{ByteSize, ErrorClass, PartitionRange, QueryError};
-use paceline_plan::{Sink, StagePlan, classify, operator_metrics};
+use paceline_plan::{HashPartitions, Sink, StagePlan, classify, operator_metrics};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -94,7 +93,21 @@ enum Route {
     /// Into that partition of the output.
     Forward(u32),
     /// Into the partitions that their hashes name.
-    Hash(Box<BatchPartitioner>),
+    Hash(Box<Dividing>),
+}
+
+/// How rows find the partitions that their hashes name.
+struct Dividing {
+    partitions: HashPartitions,
+    divider: Divider,
+}
+
+impl Dividing {
+    /// Takes in a batch; gives what is to be written now.
+    fn add(&mut self, batch: RecordBatch) -> Result<Divided, DataFusionError> {
+        let to = self.partitions.of(&batch)?;
+        Ok(self.divider.add(batch, to)?)
+    }
 }
 
 /// Starts every partition of the plan. Operators that share state among partitions expect all of
@@ -110,13 +123,12 @@ fn sections(
         let route = match sink {
             Sink::Forward => Route::Forward(partition),
             Sink::Hash { exprs, partitions } => {
-                let partitions = *partitions as usize;
-                let partitioner = BatchPartitioner::new_hash_partitioner(
-                    exprs.clone(),
-                    partitions,
-                    Time::default(),
-                );
-                Route::Hash(Box::new(partitioner.map_err(|e| failure(&e))?))
+                let divider = Divider::new(output.schema(), *partitions);
+                let partitions = HashPartitions::try_new(exprs.clone(), *partitions);
+                Route::Hash(Box::new(Dividing {
+                    partitions: partitions.map_err(|e| failure(&e))?,
+                    divider,
+                }))
             }
         };
         Ok(Section {
@@ -177,23 +189,29 @@ impl Section {
             // A source that is always ready would keep its thread from everybody else.
             tokio::task::consume_budget().await;
         }
-        Ok(())
+        match self.route {
+            Route::Forward(_) => Ok(()),
+            Route::Hash(dividing) => write_divided(&self.output, dividing.divider.finish()).await,
+        }
     }
 
     async fn write(&mut self, batch: RecordBatch) -> Result<(), QueryError> {
         match &mut self.route {
             Route::Forward(partition) => self.output.write(*partition, batch).await,
-            Route::Hash(partitioner) => {
-                let parts = partitioner.partition_iter(batch).map_err(|e| failure(&e))?;
-                for part in parts {
-                    let (partition, rows) = part.map_err(|e| failure(&e))?;
-                    let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-                    self.output.write(partition, rows).await?;
-                }
-                Ok(())
+            Route::Hash(dividing) => {
+                let divided = dividing.add(batch).map_err(|e| failure(&e))?;
+                write_divided(&self.output, divided).await
             }
         }
     }
+}
+
+async fn write_divided(output: &TaskOutput, divided: Divided) -> Result<(), QueryError> {
+    for piece in divided {
+        let (partition, rows) = piece.map_err(|e| failure(&e.into()))?;
+        output.write(partition, rows).await?;
+    }
+    Ok(())
 }
 
 /// What an error of the plan means. A panic in a task that an operator spawned reaches us as a

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::Int64Array;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_expr::expressions::col;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
 use paceline_exchange::{ExchangeMetrics, OutputStore, StoreOptions};
 use paceline_model::{Attempt, OutputId, QueryId, StageId, TaskId};
 
 use super::*;
+use crate::task::output::Left;
 
 type Rows = Result<RecordBatch, DataFusionError>;
 
@@ -131,6 +133,30 @@ async fn the_first_error_ends_all_others() {
         matches!(&stop, Err(Stop::Failed(error)) if error.class == ErrorClass::Resource),
         "{stop:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_gathered_is_written_when_the_rows_end() {
+    let bench = bench();
+    let exprs = vec![col("n", &schema()).unwrap()];
+    let dividing = Dividing {
+        partitions: HashPartitions::try_new(exprs, 2).unwrap(),
+        divider: Divider::new(schema(), 2),
+    };
+    // Too few to be divided before their end.
+    let rows = stream::iter([Ok(batch()), Ok(batch())]);
+    let section = Section {
+        route: Route::Hash(Box::new(dividing)),
+        ..bench.section(0, rows)
+    };
+    let ran = run_all(vec![section], &CancellationToken::new()).await;
+    assert!(ran.is_ok(), "{ran:?}");
+    let output = Arc::into_inner(bench.output).unwrap();
+    let Left::Stored(summary) = output.finish().await.unwrap() else {
+        panic!("it is in the store");
+    };
+    assert_eq!(summary.rows, 200);
+    assert!(summary.partition_bytes.iter().all(|bytes| *bytes > 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
