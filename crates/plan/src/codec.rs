@@ -7,6 +7,7 @@ use datafusion::common::{
     DataFusionError, Result, internal_datafusion_err, not_impl_datafusion_err,
 };
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::WindowUDF;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
@@ -33,11 +34,13 @@ use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::recursion;
 use crate::scan_order::led_by_sorts;
 use crate::stage_converter::StageConverter;
+use crate::windows;
 use crate::write_files::WriteFilesExec;
 use crate::write_wire::WriteFiles;
 
 /// Encodes a plan.
 pub(crate) fn encode(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
+    windows::check(&plan)?;
     let codec = StageCodec::default();
     let converter = converter();
     match physical_plan_to_bytes_with_proto_converter(plan, &codec, &converter) {
@@ -270,6 +273,15 @@ impl PhysicalExtensionCodec for StageCodec {
         Node { kind: Some(kind) }
             .encode(buf)
             .map_err(|e| DataFusionError::External(Box::new(e)))
+    }
+
+    fn try_decode_udwf(&self, name: &str, buf: &[u8]) -> Result<Arc<WindowUDF>> {
+        windows::decode_function(name, buf)
+    }
+
+    fn try_encode_udwf(&self, function: &WindowUDF, buf: &mut Vec<u8>) -> Result<()> {
+        windows::encode_function(function, buf);
+        Ok(())
     }
 }
 

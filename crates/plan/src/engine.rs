@@ -20,6 +20,7 @@ use crate::named_format::name_files;
 use crate::object_stores::ObjectStores;
 use crate::session::SessionSettings;
 use crate::spare::SpareStates;
+use crate::windows::travelling_windows;
 
 /// How many of the largest consumers an out-of-memory error names.
 const NAMED_CONSUMERS: usize = 5;
@@ -89,6 +90,7 @@ impl Engine {
             .with_default_features()
             .build();
         name_files(&mut base).map_err(|e| classify(&e))?;
+        travelling_windows(&mut base).map_err(|e| classify(&e))?;
         Ok(Engine {
             runtime,
             base: Arc::new(base),

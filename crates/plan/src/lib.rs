@@ -54,6 +54,7 @@ mod stage_plan;
 mod statement;
 mod subqueries;
 mod unusable;
+mod windows;
 mod write_files;
 mod write_names;
 mod write_outside;

@@ -1,5 +1,7 @@
 //! Window functions with and without partitions of their own.
 
+use paceline_model::ErrorClass;
+
 use super::check_all;
 use crate::support::{describe, fixture};
 
@@ -65,4 +67,102 @@ async fn windows_over_what_is_sorted_already() {
         ],
     )
     .await;
+}
+
+/// A window whose order is the reverse of one that is there makes DataFusion turn the function round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_that_want_opposite_orders() {
+    let session = fixture().await;
+    check_all(
+        &session,
+        &[
+            "SELECT id, row_number() OVER (ORDER BY id), lag(id) OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, row_number() OVER (ORDER BY id), lead(n, 2, -1) OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, lag(n) OVER (ORDER BY id), row_number() OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, lead(n) OVER (ORDER BY id), row_number() OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, nth_value(n, 2) OVER (ORDER BY id), row_number() OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, lag(n) IGNORE NULLS OVER (ORDER BY id), row_number() OVER (ORDER BY id DESC) FROM few",
+            "SELECT id, first_value(n) OVER (ORDER BY id DESC), row_number() OVER (ORDER BY id) FROM few",
+            "SELECT id, row_number() OVER (PARTITION BY k ORDER BY id), lag(id) OVER (PARTITION BY k ORDER BY id DESC) FROM many",
+            "SELECT id, lag(id) OVER (ORDER BY id DESC) FROM sorted",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_that_ignore_nulls() {
+    let session = fixture().await;
+    let functions = [
+        "first_value(n)",
+        "last_value(n)",
+        "nth_value(n, 2)",
+        "lag(n)",
+        "lead(n)",
+    ];
+    let windows = [
+        "ORDER BY id",
+        "PARTITION BY k ORDER BY id",
+        "ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
+        "PARTITION BY s ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING",
+    ];
+    let statements: Vec<String> = functions
+        .iter()
+        .flat_map(|function| {
+            windows.map(|window| {
+                format!("SELECT id, {function} IGNORE NULLS OVER ({window}) FROM few")
+            })
+        })
+        .collect();
+    check_all(&session, &statements).await;
+    check_all(
+        &session,
+        &[
+            "SELECT id, last_value(n) IGNORE NULLS OVER (ORDER BY id) FROM few WHERE id IN (10, 11, 12)",
+            "SELECT id, lag(n) IGNORE NULLS OVER (ORDER BY id), lag(n) OVER (ORDER BY id) FROM few",
+            "SELECT id FROM few WHERE id IN (SELECT last_value(n) IGNORE NULLS OVER (ORDER BY id) FROM few)",
+            "SELECT sum(v) FROM (SELECT last_value(n) IGNORE NULLS OVER (ORDER BY id) AS v FROM few)",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_over_some_rows() {
+    let session = fixture().await;
+    let functions = [
+        "count(*)",
+        "count(n)",
+        "sum(id)",
+        "avg(f)",
+        "min(id)",
+        "max(s)",
+    ];
+    let windows = [
+        "",
+        "PARTITION BY k",
+        "ORDER BY id",
+        "PARTITION BY s ORDER BY id ROWS BETWEEN 3 PRECEDING AND 1 FOLLOWING",
+    ];
+    let statements: Vec<String> = functions
+        .iter()
+        .flat_map(|function| {
+            windows.map(|window| {
+                format!("SELECT id, {function} FILTER (WHERE n > 3) OVER ({window}) FROM few")
+            })
+        })
+        .collect();
+    check_all(&session, &statements).await;
+    check_all(
+        &session,
+        &[
+            "SELECT sum(id) FILTER (WHERE n > 3) OVER () AS x, sum(id) OVER () FROM few",
+            "SELECT id, sum(x) FROM (SELECT id, count(*) FILTER (WHERE even) OVER (PARTITION BY k) AS x FROM many) GROUP BY id",
+        ],
+    )
+    .await;
+    let sql = "SELECT array_agg(id) FILTER (WHERE n > 3) OVER (ORDER BY id) FROM few";
+    let refused = session.plan(sql).await.unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Unsupported, "{refused}");
+    assert!(refused.message.contains("array_agg"), "{refused}");
 }
