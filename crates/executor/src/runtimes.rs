@@ -4,15 +4,13 @@
 //! would take a busy executor for a dead one. So control streams, the data plane and timers live
 //! on the network threads, and whatever touches rows lives on the query threads.
 
+use paceline_plan::STACK_BYTES;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::StartError;
 
 /// Enough for the control streams and for raw bytes; compression happens on the query threads.
 const NETWORK_THREADS: usize = 2;
-
-/// Operators with many inputs recurse deeply while they plan and poll.
-const QUERY_STACK_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Runtimes {
@@ -26,7 +24,7 @@ impl Runtimes {
     pub(crate) fn start(slots: u32) -> Result<Self, StartError> {
         let network = build("network", NETWORK_THREADS, None)?;
         let slots = usize::try_from(slots).unwrap_or(1);
-        let query = build("query", slots, Some(QUERY_STACK_BYTES))?;
+        let query = build("query", slots, Some(STACK_BYTES))?;
         Ok(Runtimes {
             network_handle: network.handle().clone(),
             query_handle: query.handle().clone(),

@@ -23,6 +23,7 @@ mod arrow_streams;
 mod catalog;
 mod codec;
 mod cut;
+mod depth;
 mod determinism;
 mod encoder;
 mod engine;
@@ -64,6 +65,7 @@ mod writing;
 pub use catalog::{
     Catalog, Definitions, TableDefinition, ViewDefinition, schema_from_ipc, schema_to_ipc,
 };
+pub use depth::STACK_BYTES;
 pub use engine::{Engine, EngineOptions};
 pub use error::{classify, into_datafusion};
 pub use exchange_read::{ExchangeReadExec, ExchangeSource, Which};

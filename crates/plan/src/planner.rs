@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::catalog::{Catalog, planning_state};
 use crate::cut::{cut, uncut};
+use crate::depth::check_plan;
 use crate::engine::Engine;
 use crate::error::classify;
 use crate::explain::{explain_schema, explained_rows};
@@ -383,11 +384,15 @@ async fn logical_plan(
     parameters: Vec<ScalarValue>,
 ) -> Result<LogicalPlan> {
     let statement = parse_one(state, sql)?;
-    let plan = match state.statement_to_plan(statement.clone()).await {
+    let plan = match state.statement_to_plan(statement).await {
         Ok(plan) => plan,
         // That a column is not there says little if the view cannot be used at all.
-        Err(error) => return Err(unusable(state, &statement).await.unwrap_or(error)),
+        Err(error) => {
+            let statement = parse_one(state, sql)?;
+            return Err(unusable(state, &statement).await.unwrap_or(error));
+        }
     };
+    check_plan(&plan)?;
     if parameters.is_empty() {
         return Ok(plan);
     }

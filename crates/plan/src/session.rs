@@ -51,6 +51,8 @@ impl SessionSettings {
     }
 
     fn apply(&self, mut config: SessionConfig) -> Result<SessionConfig> {
+        // More would let a statement overflow the stack that it is parsed on.
+        let most = config.options().sql_parser.recursion_limit.get();
         for (name, value) in &self.0 {
             if name.starts_with("datafusion.") {
                 config.options_mut().set(name, value)?;
@@ -63,6 +65,12 @@ impl SessionSettings {
                     "there is no setting '{name}'; SHOW ALL lists them"
                 )));
             }
+        }
+        let brackets = config.options().sql_parser.recursion_limit.get();
+        if brackets > most {
+            return Err(DataFusionError::Configuration(format!(
+                "datafusion.sql_parser.recursion_limit is {brackets}, and at most {most} is possible"
+            )));
         }
         Ok(config)
     }

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use url::Url;
 
 use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
+use crate::depth::{check_statement, check_text};
 use crate::managed::ManagedDefinition;
 use crate::new_table::{columns_of, new_table};
 
@@ -238,18 +239,22 @@ fn schema_name(name: &str) -> Result<String> {
 /// A statement's text and nothing after it.
 ///
 /// # Errors
-/// If the text holds no statement or several.
+/// If the text holds no statement, several, or one that nests too deeply.
 pub(crate) fn parse_one(state: &SessionState, sql: &str) -> Result<Statement> {
     let options = &state.config_options().sql_parser;
     let dialect = dialect_from_str(options.dialect)
         .ok_or_else(|| plan_datafusion_err!("there is no dialect '{}'", options.dialect))?;
+    check_text(dialect.as_ref(), sql)?;
     let mut statements = DFParserBuilder::new(sql)
         .with_dialect(dialect.as_ref())
         .with_recursion_limit(options.recursion_limit.get())
         .build()?
         .parse_statements()?;
     match (statements.pop_front(), statements.len()) {
-        (Some(statement), 0) => Ok(statement),
+        (Some(statement), 0) => {
+            check_statement(&statement)?;
+            Ok(statement)
+        }
         (None, _) => plan_err!("the text holds no statement"),
         (_, more) => plan_err!(
             "only one statement can be run at a time, but the text holds {}",

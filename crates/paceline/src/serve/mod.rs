@@ -54,6 +54,7 @@ pub(crate) fn run<R: ForRole>(arguments: Arguments<R>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("paceline")
+        .thread_stack_size(paceline_plan::STACK_BYTES)
         .build()?;
     let serving = Serving {
         configuration,
