@@ -21,6 +21,7 @@ use paceline_model::{CatalogVersion, ErrorClass, QueryError};
 
 use crate::engine::Engine;
 use crate::error::classify;
+use crate::external::open;
 use crate::managed::{ManagedDefinition, ManagedProvider};
 use crate::session::SessionSettings;
 use crate::unusable::UnusableTable;
@@ -266,17 +267,6 @@ pub(crate) async fn open_command(
         .create(state, command)
         .await
         .map_err(|error| error.context(format!("cannot open {}", command.locations.join(", "))))
-}
-
-async fn open(state: &SessionState, table: &TableDefinition) -> Result<Arc<dyn TableProvider>> {
-    match state.create_logical_plan(&table.sql).await? {
-        LogicalPlan::Ddl(DdlStatement::CreateExternalTable(mut command)) => {
-            let columns = table.columns.as_ref().clone();
-            command.schema = Arc::new(datafusion::common::DFSchema::try_from(columns)?);
-            open_command(state, &command).await
-        }
-        _ => plan_err!("its definition is no CREATE EXTERNAL TABLE statement"),
-    }
 }
 
 async fn view_provider(state: &SessionState, sql: &str) -> Result<Arc<dyn TableProvider>> {

@@ -32,6 +32,7 @@ mod exchange_read;
 mod exchange_wire;
 mod exchange_write;
 mod explain;
+mod external;
 mod folder;
 mod hash_partitions;
 mod joins;

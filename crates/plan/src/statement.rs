@@ -1,7 +1,9 @@
 //! What a statement wants: rows, or a change of the catalog.
 
+use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::datasource::listing::ListingTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -187,13 +189,23 @@ async fn create_table(
             location: command.locations.join(","),
             format: command.file_type.to_uppercase(),
             options: command.options.clone().into_iter().collect(),
-            partition_columns: command.table_partition_cols.clone(),
+            partition_columns: partition_columns(command, provider.as_ref()),
             sql,
             columns,
         },
         if_not_exists: command.if_not_exists,
         or_replace: command.or_replace,
     })
+}
+
+/// The columns that are in the names of directories: those that the statement names, or those that
+/// were found where it names none.
+fn partition_columns(command: &CreateExternalTable, table: &dyn TableProvider) -> Vec<String> {
+    let Some(listing) = table.downcast_ref::<ListingTable>() else {
+        return command.table_partition_cols.clone();
+    };
+    let found = listing.options().table_partition_cols.iter();
+    found.map(|(name, _)| name.clone()).collect()
 }
 
 /// Refuses a location that holds a secret, or that means something else on every machine.

@@ -71,3 +71,54 @@ async fn each_statement_sees_the_files_that_are_there_when_it_is_planned() {
     std::fs::remove_file(&files[0].1).unwrap();
     assert_eq!(counted(&session).await, 110);
 }
+
+/// Writers leave checksums, markers and notes beside what they wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_beside_the_files_of_a_table_is_none_of_them() {
+    let mut session = Session::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display().to_string();
+    for format in ["csv", "parquet", "json", "arrow"] {
+        let copy = format!(
+            "COPY (SELECT value AS id, 'x' AS name FROM generate_series(1, 5)) \
+             TO '{root}/{format}/part-0.{format}' STORED AS {format}"
+        );
+        session.reference.run(&copy).await.unwrap();
+        for beside in [".part-0.crc", "_SUCCESS", "README.md", "part-0.bak"] {
+            let beside = format!("{root}/{format}/{beside}");
+            std::fs::write(beside, "id,name\n1,x\n").unwrap();
+        }
+        let create = format!(
+            "CREATE EXTERNAL TABLE t_{format} STORED AS {format} LOCATION '{root}/{format}/'"
+        );
+        session.change(&create).await;
+        session
+            .check(&format!("SELECT count(*), sum(id) FROM t_{format}"))
+            .await;
+        session
+            .check(&format!("SELECT id, name FROM t_{format}"))
+            .await;
+    }
+}
+
+/// The directories say which columns they are, if the statement does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_were_found_are_known_from_then_on() {
+    let mut session = Session::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display().to_string();
+    let copy = format!(
+        "COPY (SELECT value AS id, value % 3 AS third FROM generate_series(1, 50)) \
+         TO '{root}/t/' STORED AS PARQUET PARTITIONED BY (third)"
+    );
+    session.reference.run(&copy).await.unwrap();
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{root}/t/'");
+    session.change(&create).await;
+    for sql in [
+        "SELECT id, third FROM t",
+        "SELECT third, count(*) FROM t GROUP BY third",
+        "SELECT sum(id) FROM t WHERE third = '2'",
+    ] {
+        session.check(sql).await;
+    }
+}
