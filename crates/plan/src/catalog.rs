@@ -1,5 +1,6 @@
 //! Tables and views, as definitions that travel and as providers that plan.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct TableDefinition {
     pub sql: String,
     /// Its columns, the inferred ones included, so that nobody has to infer them again.
     pub columns: SchemaRef,
+    /// The settings that its statement means what it means under.
+    pub settings: SessionSettings,
 }
 
 /// A view as it was created.
@@ -59,6 +62,8 @@ pub struct ViewDefinition {
     pub name: String,
     /// The `CREATE VIEW` statement.
     pub sql: String,
+    /// The settings that its statement means what it means under.
+    pub settings: SessionSettings,
 }
 
 /// All that one version of the catalog holds. Views come in an order in which each may use those
@@ -163,7 +168,7 @@ impl Catalog {
             let provider = match known {
                 Some((_, provider)) => Arc::clone(provider),
                 // One table whose files are gone must not take the others with it.
-                None => open(&state, table).await.unwrap_or_else(|error| {
+                None => opened(engine, &state, table).await.unwrap_or_else(|error| {
                     let error = named(error);
                     tracing::warn!(%error, "a table cannot be opened; statements that use it fail");
                     Arc::new(UnusableTable::new(Arc::clone(&table.columns), error))
@@ -181,7 +186,7 @@ impl Catalog {
         }
         for view in views {
             let named = |e: DataFusionError| about("view", &view.schema, &view.name, &e);
-            let provider = view_provider(&state, &view.sql)
+            let provider = view_provider(engine, &state, view)
                 .await
                 .unwrap_or_else(|error| {
                     let error = named(error);
@@ -269,8 +274,37 @@ pub(crate) async fn open_command(
         .map_err(|error| error.context(format!("cannot open {}", command.locations.join(", "))))
 }
 
-async fn view_provider(state: &SessionState, sql: &str) -> Result<Arc<dyn TableProvider>> {
-    match state.create_logical_plan(sql).await? {
+/// A state that understands a statement as it was meant when it was written; `default` if that was
+/// under no settings of its own.
+fn understanding<'a>(
+    engine: &Engine,
+    default: &'a SessionState,
+    settings: &SessionSettings,
+) -> Result<Cow<'a, SessionState>> {
+    if settings.0.is_empty() {
+        return Ok(Cow::Borrowed(default));
+    }
+    let (catalogs, runtime) = (Arc::clone(default.catalog_list()), default.runtime_env());
+    let state = planning_state(engine, settings, catalogs, Arc::clone(runtime), None)?;
+    Ok(Cow::Owned(state))
+}
+
+async fn opened(
+    engine: &Engine,
+    state: &SessionState,
+    table: &TableDefinition,
+) -> Result<Arc<dyn TableProvider>> {
+    let state = understanding(engine, state, &table.settings)?;
+    open(&state, table).await
+}
+
+async fn view_provider(
+    engine: &Engine,
+    state: &SessionState,
+    view: &ViewDefinition,
+) -> Result<Arc<dyn TableProvider>> {
+    let state = understanding(engine, state, &view.settings)?;
+    match state.create_logical_plan(&view.sql).await? {
         LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
             let plan = Arc::unwrap_or_clone(view.input);
             let table = datafusion::datasource::ViewTable::new(plan, view.definition);

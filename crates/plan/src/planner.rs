@@ -225,7 +225,10 @@ impl Planner {
                 let into = writing.into;
                 Ok(Planned::Write { plan, into })
             }
-            LogicalPlan::Ddl(ddl) => Ok(Planned::Change(change(&single, data, ddl, sql).await?)),
+            LogicalPlan::Ddl(ddl) => {
+                let change = change(&single, settings, data, ddl, sql).await?;
+                Ok(Planned::Change(change))
+            }
             LogicalPlan::Statement(statement) => Err(DataFusionError::NotImplemented(format!(
                 "{} is not supported: there is no session to change; send settings and parameters \
                  with the request",

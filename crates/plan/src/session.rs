@@ -75,6 +75,17 @@ impl SessionSettings {
         Ok(config)
     }
 
+    /// Those that say what a text means: which schema it is about, and how it is to be read. Who keeps
+    /// the text keeps them with it.
+    pub(crate) fn of_text(&self) -> SessionSettings {
+        let of_text = |name: &String| {
+            name.starts_with("datafusion.catalog.") || name.starts_with("datafusion.sql_parser.")
+        };
+        let kept = self.0.iter().filter(|(name, _)| of_text(name));
+        let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+        SessionSettings(kept.collect())
+    }
+
     /// How a plan that one task runs is made: as for a single process.
     pub(crate) fn single_config(&self, slots: usize) -> Result<SessionConfig> {
         let config = base_config().with_target_partitions(slots.max(1));

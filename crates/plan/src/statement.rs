@@ -14,6 +14,7 @@ use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
 use crate::depth::{check_statement, check_text};
 use crate::managed::ManagedDefinition;
 use crate::new_table::{columns_of, new_table};
+use crate::session::SessionSettings;
 
 /// A change of the catalog, checked as far as one version of it can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,19 +97,27 @@ const SECRET_WORDS: [&str; 9] = [
 /// Reads a change off a DDL statement.
 pub(crate) async fn change(
     state: &SessionState,
+    settings: &SessionSettings,
     data: Option<&Url>,
     ddl: DdlStatement,
     sql: &str,
 ) -> Result<Change> {
     let sql = sql.trim().trim_end_matches(';').trim_end().to_string();
     match ddl {
-        DdlStatement::CreateExternalTable(command) => create_table(state, &command, sql).await,
+        DdlStatement::CreateExternalTable(command) => {
+            create_table(state, settings, &command, sql).await
+        }
         DdlStatement::CreateView(view) => {
             if view.temporary {
                 return plan_err!("temporary views are not supported: leave TEMPORARY out");
             }
             let (schema, name) = resolve(state, &view.name)?;
-            let view_definition = ViewDefinition { schema, name, sql };
+            let view_definition = ViewDefinition {
+                schema,
+                name,
+                sql,
+                settings: settings.of_text(),
+            };
             Ok(Change::CreateView {
                 view: view_definition,
                 or_replace: view.or_replace,
@@ -158,6 +167,7 @@ pub(crate) async fn change(
 
 async fn create_table(
     state: &SessionState,
+    settings: &SessionSettings,
     command: &CreateExternalTable,
     sql: String,
 ) -> Result<Change> {
@@ -192,6 +202,7 @@ async fn create_table(
             partition_columns: partition_columns(command, provider.as_ref()),
             sql,
             columns,
+            settings: settings.of_text(),
         },
         if_not_exists: command.if_not_exists,
         or_replace: command.or_replace,

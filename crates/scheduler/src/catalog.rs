@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use paceline_model::{CatalogVersion, ErrorClass, Invariant, QueryError, QueryId, SchedulerId};
 use paceline_plan::{
-    Catalog, Change, Definitions, Engine, TableDefinition, ViewDefinition, schema_from_ipc,
-    schema_to_ipc,
+    Catalog, Change, Definitions, Engine, SessionSettings, TableDefinition, ViewDefinition,
+    schema_from_ipc, schema_to_ipc,
 };
 use paceline_store::{
     CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ChangeName, DataFile, Decided,
@@ -182,6 +182,7 @@ fn definitions(snapshot: &CatalogSnapshot) -> Result<Definitions, QueryError> {
                     options: table.options.clone(),
                     partition_columns: table.partition_columns.clone(),
                     sql: table.definition.clone(),
+                    settings: SessionSettings(table.settings.clone()),
                     columns: schema_from_ipc(&table.arrow_schema)
                         .map_err(|e| paceline_plan::classify(&e))?,
                 }),
@@ -190,6 +191,7 @@ fn definitions(snapshot: &CatalogSnapshot) -> Result<Definitions, QueryError> {
                     schema: view.schema.clone(),
                     name: view.name.clone(),
                     sql: view.sql.clone(),
+                    settings: SessionSettings(view.settings.clone()),
                 }),
             }
         }
@@ -256,6 +258,7 @@ fn statement(change: Change) -> Result<CatalogStatement, QueryError> {
                 schema: view.schema,
                 name: view.name,
                 sql: view.sql,
+                settings: view.settings.0,
             },
             existing: existing(false, or_replace),
         },
@@ -285,5 +288,6 @@ fn external(table: TableDefinition) -> Result<ExternalTable, QueryError> {
         options: table.options,
         partition_columns: table.partition_columns,
         definition: table.sql,
+        settings: table.settings.0,
     })
 }

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use arrow::array::AsArray;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
 use paceline_model::{CatalogVersion, ErrorClass, QueryError};
-use paceline_plan::{Catalog, Change, Planned, TableDefinition, ViewDefinition, default_settings};
+use paceline_plan::{
+    Catalog, Change, Planned, SessionSettings, TableDefinition, ViewDefinition, default_settings,
+};
 
 use crate::support::{Session, fixture, settings, with_serving_stack};
 
@@ -224,6 +226,7 @@ async fn schemas_views_and_drops() {
             schema: schema.to_string(),
             name: name.to_string(),
             sql: sql.to_string(),
+            settings: SessionSettings::default(),
         },
         or_replace,
     };
@@ -527,12 +530,53 @@ async fn what_cannot_be_used_leaves_the_rest_alone() {
             schema: "public".to_string(),
             name: "broken".to_string(),
             sql: "no statement".to_string(),
+            settings: SessionSettings::default(),
         }],
         None,
     )
     .await
     .unwrap();
     assert_eq!(catalog.version(), CatalogVersion(9));
+}
+
+/// What a view or a table means is what it meant to who made it, whoever asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_keep_the_settings_that_they_were_written_under() {
+    let mut session = fixture().await;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display().to_string();
+    fs::write(directory.path().join("a.csv"), "id,name\n1,one\n2,two\n").unwrap();
+    let plain = session.settings.clone();
+    session.change_here("CREATE SCHEMA a").await;
+    session
+        .change_here("CREATE VIEW a.few AS SELECT id FROM single")
+        .await;
+    session.settings = settings([
+        ("datafusion.catalog.default_schema", "a"),
+        ("datafusion.sql_parser.enable_ident_normalization", "false"),
+    ]);
+    session
+        .change_here("CREATE VIEW counted AS SELECT count(*) AS C FROM few")
+        .await;
+    session
+        .change_here(&format!(
+            "CREATE EXTERNAL TABLE Lines STORED AS CSV LOCATION '{root}/'"
+        ))
+        .await;
+    session.settings = plain;
+    // Another process knows nothing but the definitions.
+    session.reopen().await;
+    for (sql, rows) in [
+        ("SELECT \"C\" FROM a.counted", 21),
+        ("SELECT count(*) FROM few", 121),
+        ("SELECT count(id) FROM a.\"Lines\"", 2),
+    ] {
+        let query = session.staged(sql).await;
+        let ran = session.run(&query, 1).await.unwrap();
+        let batch = ran.batches.iter().find(|batch| batch.num_rows() == 1);
+        let count = batch.unwrap().column(0).as_primitive::<Int64Type>();
+        assert_eq!(count.value(0), rows, "{sql}");
+    }
 }
 
 /// Files that come and go after a table was created are seen, or missed by name.

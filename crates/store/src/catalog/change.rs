@@ -179,6 +179,9 @@ pub struct ExternalTable {
     /// The statement that created it.
     #[serde(default)]
     pub definition: String,
+    /// The settings that the statement was read under, where they matter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for ExternalTable {
@@ -203,4 +206,7 @@ pub struct View {
     pub name: String,
     /// The statement that created it, from which it is planned anew each time.
     pub sql: String,
+    /// The settings that the statement is read under, where they matter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }

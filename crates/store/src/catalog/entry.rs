@@ -84,6 +84,7 @@ mod tests {
     use crate::{Limits, StoreMetrics};
     use object_store::memory::InMemory;
     use paceline_model::{QueryId, TableId};
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     fn store() -> StateStore {
@@ -120,11 +121,13 @@ mod tests {
             arrow_schema: Bytes::from_static(&[0xff, 0x00, 0x10]),
             partition_columns: vec!["day".to_string()],
             definition: "CREATE EXTERNAL TABLE t".to_string(),
+            settings: BTreeMap::new(),
         };
         let view = View {
             schema: schema.clone(),
             name: name.clone(),
             sql: "CREATE VIEW t AS SELECT 1".to_string(),
+            settings: BTreeMap::new(),
         };
         let query = QueryId(uuid::Uuid::from_bytes([7; 16]));
         let managed = ManagedTable {
@@ -229,6 +232,27 @@ mod tests {
             let later = text.replace("\"kind\"", "\"mood\":\"fine\",\"kind\"");
             assert!(read(&later).is_ok(), "an unknown field is passed over");
         }
+    }
+
+    #[test]
+    fn the_settings_of_a_view_are_frozen() {
+        let view = View {
+            schema: "a".to_string(),
+            name: "t".to_string(),
+            sql: "CREATE VIEW t AS SELECT 1".to_string(),
+            settings: [("dialect".to_string(), "hive".to_string())].into(),
+        };
+        let text = concat!(
+            r#"{"v":1,"made_by":"s1","change":{"kind":"create_view","view":"#,
+            r#"{"schema":"a","name":"t","sql":"CREATE VIEW t AS SELECT 1","#,
+            r#""settings":{"dialect":"hive"}}}}"#
+        );
+        let change = CatalogChange::CreateView { view };
+        assert_eq!(
+            encode(&change, &SchedulerId::new("s1"), None),
+            text.as_bytes()
+        );
+        assert_eq!(read(text), Ok(Some(change)));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn table(name: &str, location: &str, existing: OnExisting) -> Catalog
             arrow_schema: Bytes::from_static(b"schema"),
             partition_columns: vec![],
             definition: String::new(),
+            settings: BTreeMap::new(),
         },
         existing,
     }
@@ -37,6 +38,7 @@ fn view(name: &str, existing: OnExisting) -> CatalogStatement {
             schema: DEFAULT_SCHEMA.to_string(),
             name: name.to_string(),
             sql: "SELECT 1".to_string(),
+            settings: BTreeMap::new(),
         },
         existing,
     }

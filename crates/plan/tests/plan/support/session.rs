@@ -124,13 +124,23 @@ impl Session {
                 .retain(|v| (&v.schema, &v.name) != (&schema, &name)),
             Change::DropSchema { name, .. } => self.schemas.retain(|s| *s != name),
         }
+        let previous = self.catalog.clone();
+        self.build(Some(&previous)).await;
+    }
+
+    /// The catalog as a process makes it that has just begun.
+    pub(crate) async fn reopen(&mut self) {
+        self.build(None).await;
+    }
+
+    async fn build(&mut self, previous: Option<&Catalog>) {
         self.catalog = Catalog::build(
             &self.engine,
             CatalogVersion(self.catalog.version().0 + 1),
             &self.schemas,
             &self.tables,
             &self.views,
-            Some(&self.catalog),
+            previous,
         )
         .await
         .unwrap();
