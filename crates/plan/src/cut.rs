@@ -30,6 +30,7 @@ use paceline_model::{ByteSize, PartitionRange, Stage, StageGraph, StageId, Stage
 
 use crate::codec;
 use crate::determinism::{deterministic, divides_by_sums};
+use crate::encodable::{encodable, is_wide};
 use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
 use crate::exchange_write::{ExchangeWriteExec, Sink};
 use crate::restrict::{collected_inputs, divisible, partitions};
@@ -53,7 +54,7 @@ pub(crate) fn cut(
 ) -> Result<StageGraph> {
     let mut cutter = Cutter::new(context, largest);
     cutter.inline_bytes = small.min(INLINE_SCAN_BYTES);
-    let root = cutter.visit(plan)?;
+    let root = cutter.visit(encodable(plan)?)?;
     cutter.add(root, Sink::Forward)?;
     cutter.graph()
 }
@@ -69,7 +70,7 @@ pub(crate) fn uncut(
 ) -> Result<StageGraph> {
     let mut cutter = Cutter::new(context, largest);
     cutter.undivided = true;
-    cutter.add(plan, Sink::Forward)?;
+    cutter.add(encodable(plan)?, Sink::Forward)?;
     cutter.graph()
 }
 
@@ -358,7 +359,7 @@ fn finishes_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// The plan, with no more rows in a partition than anyone above will take.
 fn limited(plan: &Arc<dyn ExecutionPlan>, fetch: Option<usize>) -> Arc<dyn ExecutionPlan> {
     match fetch {
-        Some(fetch) if !leaves_at_most(plan, fetch) => {
+        Some(fetch) if !is_wide(fetch) && !leaves_at_most(plan, fetch) => {
             Arc::new(LocalLimitExec::new(Arc::clone(plan), fetch))
         }
         _ => Arc::clone(plan),

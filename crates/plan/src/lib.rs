@@ -25,6 +25,7 @@ mod codec;
 mod cut;
 mod depth;
 mod determinism;
+mod encodable;
 mod encoder;
 mod engine;
 mod error;

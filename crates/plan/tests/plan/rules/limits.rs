@@ -1,5 +1,7 @@
 //! LIMIT and OFFSET, ordered or not.
 
+use paceline_model::ErrorClass;
+
 use super::check_all;
 use crate::support::{describe, fixture};
 
@@ -27,6 +29,38 @@ async fn ordered_limits() {
         ],
     )
     .await;
+}
+
+/// More than fits into 32 bits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_limits() {
+    let session = fixture().await;
+    check_all(
+        &session,
+        &[
+            "SELECT id FROM few ORDER BY id LIMIT 4294967297",
+            "SELECT id FROM few ORDER BY id LIMIT 4294967297 OFFSET 100",
+            "SELECT id FROM few LIMIT 4294967298",
+            "SELECT id FROM few LIMIT 9223372036854775807",
+            "SELECT id FROM single LIMIT 4294967298 OFFSET 3000",
+            "SELECT id FROM sorted ORDER BY id LIMIT 4294967298",
+            "SELECT count(*) FROM (SELECT id FROM many LIMIT 4294967299)",
+            "SELECT count(*) FROM (SELECT id FROM many WHERE even LIMIT 4294967299)",
+            "SELECT count(*) FROM (SELECT k, count(*) FROM many GROUP BY k LIMIT 4294967299)",
+            "SELECT count(*) FROM (SELECT m.id FROM many m JOIN few f ON m.k = f.k LIMIT 4294967299)",
+            "SELECT count(*) FROM (SELECT id FROM many UNION ALL SELECT id FROM few LIMIT 4294967299)",
+            "SELECT count(*) FROM (SELECT value FROM generate_series(1, 10) LIMIT 4294967299)",
+        ],
+    )
+    .await;
+    for sql in [
+        "SELECT id FROM many OFFSET 4294967296",
+        "SELECT id FROM many ORDER BY id LIMIT 3 OFFSET 4294967296",
+    ] {
+        let refused = session.plan(sql).await.unwrap_err();
+        assert_eq!(refused.class, ErrorClass::Unsupported, "{sql}: {refused}");
+        assert!(refused.message.contains("4294967296"), "{sql}: {refused}");
+    }
 }
 
 /// Any rows will do, but exactly so many.
