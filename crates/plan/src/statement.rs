@@ -1,8 +1,9 @@
 //! What a statement wants: rows, or a change of the catalog.
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::TableReference;
-use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    DataFusionError, Result, SchemaReference, TableReference, plan_datafusion_err, plan_err,
+};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement};
@@ -142,11 +143,11 @@ pub(crate) async fn change(
             })
         }
         DdlStatement::CreateCatalogSchema(create) => Ok(Change::CreateSchema {
-            name: schema_name(&create.schema_name)?,
+            name: schema_name(state, &create.schema_name)?,
             if_not_exists: create.if_not_exists,
         }),
         DdlStatement::DropCatalogSchema(drop) => Ok(Change::DropSchema {
-            name: drop.name.schema_name().to_string(),
+            name: resolve_schema(state, &drop.name)?,
             if_exists: drop.if_exists,
             cascade: drop.cascade,
         }),
@@ -245,18 +246,32 @@ pub(crate) fn resolve(state: &SessionState, name: &TableReference) -> Result<(St
     let name = name
         .clone()
         .resolve(&defaults.default_catalog, &defaults.default_schema);
-    if name.catalog.as_ref() != CATALOG {
-        return plan_err!("there is no catalog '{}': use '{CATALOG}'", name.catalog);
-    }
+    in_catalog(&name.catalog)?;
     Ok((name.schema.to_string(), name.table.to_string()))
 }
 
-fn schema_name(name: &str) -> Result<String> {
-    match name.split_once('.') {
-        None => Ok(name.to_string()),
-        Some((CATALOG, schema)) => Ok(schema.to_string()),
-        Some((catalog, _)) => plan_err!("there is no catalog '{catalog}': use '{CATALOG}'"),
+fn resolve_schema(state: &SessionState, name: &SchemaReference) -> Result<String> {
+    match name {
+        SchemaReference::Bare { .. } => {
+            in_catalog(&state.config_options().catalog.default_catalog)?
+        }
+        SchemaReference::Full { catalog, .. } => in_catalog(catalog)?,
     }
+    Ok(name.schema_name().to_string())
+}
+
+fn in_catalog(catalog: &str) -> Result<()> {
+    if catalog == CATALOG {
+        return Ok(());
+    }
+    plan_err!("there is no catalog '{catalog}': use '{CATALOG}'")
+}
+
+fn schema_name(state: &SessionState, name: &str) -> Result<String> {
+    let default = &state.config_options().catalog.default_catalog;
+    let (catalog, schema) = name.split_once('.').unwrap_or((default, name));
+    in_catalog(catalog)?;
+    Ok(schema.to_string())
 }
 
 /// A statement's text and nothing after it.

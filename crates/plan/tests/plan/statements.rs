@@ -252,6 +252,14 @@ async fn schemas_views_and_drops() {
             cascade: true
         }
     );
+    assert_eq!(
+        change(&session, "DROP SCHEMA paceline.s").await,
+        Change::DropSchema {
+            name: "s".to_string(),
+            if_exists: false,
+            cascade: false
+        }
+    );
     let (schema, name) = ("public".to_string(), "many".to_string());
     assert_eq!(
         change(&session, "DROP TABLE many").await,
@@ -292,13 +300,14 @@ async fn schemas_views_and_drops() {
         &["TEMPORARY"],
     )
     .await;
-    refused(
-        &session,
-        "CREATE SCHEMA other.s",
-        user,
-        &["no catalog 'other'"],
-    )
-    .await;
+    for elsewhere in ["CREATE SCHEMA other.s", "DROP SCHEMA other.s CASCADE"] {
+        refused(&session, elsewhere, user, &["no catalog 'other'"]).await;
+    }
+    let mut elsewhere = session;
+    elsewhere.settings = settings([("datafusion.catalog.default_catalog", "other")]);
+    for sql in ["CREATE SCHEMA s", "DROP SCHEMA s"] {
+        refused(&elsewhere, sql, user, &["no catalog 'other'"]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
