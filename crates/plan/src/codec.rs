@@ -21,7 +21,7 @@ use datafusion_proto::bytes::{
 use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
-use datafusion_proto::protobuf::PhysicalExprNode;
+use datafusion_proto::protobuf::{PhysicalExprNode, PhysicalPlanNode};
 use paceline_model::{MOST_PARTITIONS, PartitionRange};
 use parking_lot::Mutex;
 use prost::Message;
@@ -93,9 +93,14 @@ pub(crate) fn decode(bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn Exec
 fn converter() -> StageConverter {
     let kind = Kind::StreamScan(StreamScan {});
     let node = Node { kind: Some(kind) };
-    StageConverter {
-        stream_scan: node.encode_to_vec(),
-    }
+    StageConverter::new(node.encode_to_vec())
+}
+
+/// A node whose bytes have a plan in them.
+pub(crate) fn apart(plan: &PhysicalPlanNode) -> Vec<u8> {
+    let plan = plan.encode_to_vec();
+    let kind = Kind::Apart(Apart { plan });
+    Node { kind: Some(kind) }.encode_to_vec()
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +112,7 @@ struct StageCodec {
 /// The wire form of the operators that DataFusion does not encode.
 #[derive(Clone, PartialEq, Message)]
 struct Node {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     kind: Option<Kind>,
 }
 
@@ -125,6 +130,8 @@ enum Kind {
     StreamScan(StreamScan),
     #[prost(message, tag = "6")]
     WriteFiles(WriteFiles),
+    #[prost(message, tag = "7")]
+    Apart(Apart),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -169,6 +176,13 @@ pub(crate) fn checked_range(first: u32, count: u32) -> Result<PartitionRange> {
     })
 }
 
+/// A plan that is encoded apart from what is above it.
+#[derive(Clone, PartialEq, Message)]
+struct Apart {
+    #[prost(bytes = "vec", tag = "1")]
+    plan: Vec<u8>,
+}
+
 /// Decodes an operator of ours whose inputs are decoded already.
 pub(crate) fn operator(
     buf: &[u8],
@@ -208,6 +222,11 @@ pub(crate) fn operator(
             )?))
         }
         (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
+        (Some(Kind::Apart(apart)), []) => {
+            let plan = PhysicalPlanNode::decode(apart.plan.as_slice())
+                .map_err(|e| internal_datafusion_err!("not a part of a plan: {e}"))?;
+            converter.proto_to_execution_plan(&plan, context)
+        }
         (Some(Kind::WriteFiles(files)), [input]) => {
             Ok(Arc::new(files.into_operator(Arc::clone(input))?))
         }

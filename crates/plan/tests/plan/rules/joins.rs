@@ -3,7 +3,7 @@
 use paceline_plan::QueryPlan;
 
 use super::check_all;
-use crate::support::{Session, describe, fixture};
+use crate::support::{Session, describe, fixture, with_serving_stack};
 
 const OUTER: [&str; 4] = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"];
 const SEMI: [&str; 4] = [
@@ -165,4 +165,19 @@ async fn lateral_joins() {
         ],
     )
     .await;
+}
+
+/// Far more operators above each other than there may be messages within each other.
+#[test]
+fn many_joins_in_one_stage() {
+    with_serving_stack(|| async {
+        let session = fixture().await;
+        for kind in ["JOIN", "LEFT JOIN"] {
+            let joins: String = (1..40)
+                .map(|n| format!(" {kind} single a{n} ON a{n}.id = a{}.id", n - 1))
+                .collect();
+            let sql = format!("SELECT count(*), max(a39.f), min(a20.s) FROM single a0{joins}");
+            session.check(&sql).await;
+        }
+    });
 }

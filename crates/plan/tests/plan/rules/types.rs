@@ -1,7 +1,7 @@
 //! Columns of every type, through every exchange.
 
 use super::check_all;
-use crate::support::fixture;
+use crate::support::{fixture, with_serving_stack};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nested_dictionary_and_decimal_columns() {
@@ -47,4 +47,25 @@ async fn expressions() {
         ],
     )
     .await;
+}
+
+/// Far more operators within each other than there may be messages.
+#[test]
+fn deep_expressions() {
+    with_serving_stack(|| async {
+        let session = fixture().await;
+        let sum: String = (0..200).map(|n| [" - k", " + n"][n % 2]).collect();
+        let cases: String = (0..20).map(|n| format!("nullif({n} + ")).collect();
+        let cases = format!("{cases}id{}", ", 7)".repeat(20));
+        check_all(
+            &session,
+            &[
+                format!("SELECT sum(id{sum}) FROM few"),
+                format!("SELECT id FROM few WHERE id{sum} > k ORDER BY id{sum}, id"),
+                format!("SELECT k, count(*) FROM few GROUP BY k, id{sum}"),
+                format!("SELECT {cases} FROM few"),
+            ],
+        )
+        .await;
+    });
 }
