@@ -31,6 +31,7 @@ use crate::catalog::{schema_from_ipc, schema_to_ipc};
 use crate::exchange_read::ExchangeReadExec;
 use crate::exchange_wire::Read;
 use crate::exchange_write::{ExchangeWriteExec, Sink};
+use crate::file_scans::FileScan;
 use crate::recursion;
 use crate::scan_order::led_by_sorts;
 use crate::stage_converter::StageConverter;
@@ -96,6 +97,12 @@ fn converter() -> StageConverter {
     StageConverter::new(node.encode_to_vec())
 }
 
+/// A node that says how the scan below it is read.
+pub(crate) fn file_scan(scan: FileScan) -> Vec<u8> {
+    let kind = Some(Kind::FileScan(scan));
+    Node { kind }.encode_to_vec()
+}
+
 /// A node whose bytes have a plan in them.
 pub(crate) fn apart(plan: &PhysicalPlanNode) -> Vec<u8> {
     let plan = plan.encode_to_vec();
@@ -112,7 +119,7 @@ struct StageCodec {
 /// The wire form of the operators that DataFusion does not encode.
 #[derive(Clone, PartialEq, Message)]
 struct Node {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     kind: Option<Kind>,
 }
 
@@ -132,6 +139,8 @@ enum Kind {
     WriteFiles(WriteFiles),
     #[prost(message, tag = "7")]
     Apart(Apart),
+    #[prost(message, tag = "8")]
+    FileScan(FileScan),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -222,6 +231,7 @@ pub(crate) fn operator(
             )?))
         }
         (Some(Kind::StreamScan(_)), [input]) => as_streams(input),
+        (Some(Kind::FileScan(scan)), [input]) => scan.restore(input),
         (Some(Kind::Apart(apart)), []) => {
             let plan = PhysicalPlanNode::decode(apart.plan.as_slice())
                 .map_err(|e| internal_datafusion_err!("not a part of a plan: {e}"))?;

@@ -34,6 +34,7 @@ mod exchange_wire;
 mod exchange_write;
 mod explain;
 mod external;
+mod file_scans;
 mod folder;
 mod hash_partitions;
 mod joins;

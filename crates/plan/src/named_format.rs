@@ -1,5 +1,5 @@
 //! File formats whose errors name the file, when a table is created or planned, and which open all
-//! files that they write.
+//! files that they write. Those of JSON say whether a file is an array.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -10,8 +10,9 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, GetExt, Result, Statistics};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory, FileMeta};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileSource};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileSource, JsonSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::LexOrdering;
@@ -19,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::arrow_schema::file_schema;
+use crate::file_scans::JsonArrays;
 use crate::panics::caught_in;
 
 /// The formats that tables may have.
@@ -171,6 +173,13 @@ impl FileFormat for NamedFormat {
     }
 
     fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
-        self.0.file_source(table_schema)
+        let source = self.0.file_source(table_schema);
+        let json = self.0.downcast_ref::<JsonFormat>();
+        match source.downcast_ref::<JsonSource>() {
+            Some(arrays) if json.is_some_and(|json| !json.is_newline_delimited()) => {
+                Arc::new(JsonArrays::of(arrays))
+            }
+            _ => source,
+        }
     }
 }

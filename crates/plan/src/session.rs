@@ -78,10 +78,9 @@ impl SessionSettings {
     /// Those that say what a text means: which schema it is about, and how it is to be read. Who keeps
     /// the text keeps them with it.
     pub(crate) fn of_text(&self) -> SessionSettings {
-        let of_text = |name: &String| {
+        let kept = self.0.iter().filter(|(name, _)| {
             name.starts_with("datafusion.catalog.") || name.starts_with("datafusion.sql_parser.")
-        };
-        let kept = self.0.iter().filter(|(name, _)| of_text(name));
+        });
         let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
         SessionSettings(kept.collect())
     }

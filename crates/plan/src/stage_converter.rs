@@ -22,16 +22,18 @@ use datafusion_proto::protobuf::{
 use prost::Message;
 
 use crate::arrow_streams::as_files;
-use crate::codec::{apart, operator};
+use crate::codec::{apart, file_scan, operator};
 use crate::exchange_write::ExchangeWriteExec;
+use crate::file_scans::FileScan;
 use crate::write_files::WriteFilesExec;
 
 /// So many levels of a plan and its expressions are encoded as messages within each other. Whoever
 /// decodes a message takes it for an attack if a hundred are, and each level is up to four.
 const LEVELS: usize = 10;
 
-/// Encodes and decodes as DataFusion does, with four differences: scans of streams become the scan
-/// of files that DataFusion would make of them, inside a node whose bytes are `stream_scan`; what is
+/// Encodes and decodes as DataFusion does, with five differences: scans of streams become the scan
+/// of files that DataFusion would make of them, inside a node whose bytes are `stream_scan`; scans of
+/// text files are inside a node that says what their own encoding leaves out; what is
 /// directly below an operator of ours is asked for too; our operators learn the values of
 /// scalar subqueries that their expressions use; and what is many levels deep is encoded by itself,
 /// and its bytes are what the level above has.
@@ -67,6 +69,9 @@ impl StageConverter {
         };
         if let Some(files) = as_files(plan)? {
             return Ok(extension(self.stream_scan.clone(), vec![encode(&files)?]));
+        }
+        if let Some((scan, files)) = FileScan::of(plan) {
+            return Ok(extension(file_scan(scan), vec![encode(&files)?]));
         }
         if !is_ours(plan) {
             return encode(plan);

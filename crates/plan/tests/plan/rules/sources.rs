@@ -220,3 +220,74 @@ async fn partitioned_tables() {
         .await;
     }
 }
+
+/// Text that is compressed, JSON that is one array, lines that end in something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_files_that_are_read_in_another_way() {
+    let mut session = fixture().await;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display().to_string();
+    for (format, end) in [("CSV", "csv.gz"), ("JSON", "json.gz")] {
+        for part in 0..3 {
+            let copy = format!(
+                "COPY (SELECT id, k, s FROM few WHERE id % 3 = {part}) TO '{root}/{format}_GZIP/{part}.{end}' \
+                 STORED AS {format} OPTIONS ('format.compression' 'gzip')"
+            );
+            session.reference.run(&copy).await.unwrap();
+        }
+    }
+    for folder in ["JSON_ARRAY", "CSV_LINES"] {
+        fs::create_dir(directory.path().join(folder)).unwrap();
+    }
+    for part in 0..3 {
+        let ids = (part * 100)..(part * 100 + 50);
+        let values = ids
+            .clone()
+            .map(|id| format!("{{\"id\": {id}, \"k\": {}, \"s\": \"a\\nb\"}}", id % 7));
+        let values = format!("[{}]", values.collect::<Vec<_>>().join(",\n"));
+        fs::write(
+            directory.path().join(format!("JSON_ARRAY/{part}.json")),
+            values,
+        )
+        .unwrap();
+        let lines = ids
+            .map(|id| format!("{id},{},x;", id % 7))
+            .collect::<String>();
+        let lines = format!("id,k,s;{lines}");
+        fs::write(
+            directory.path().join(format!("CSV_LINES/{part}.csv")),
+            lines,
+        )
+        .unwrap();
+    }
+    for (folder, options) in [
+        ("CSV_GZIP", "'format.compression' 'gzip'"),
+        ("JSON_GZIP", "'format.compression' 'gzip'"),
+        ("JSON_ARRAY", "'format.newline_delimited' 'false'"),
+        ("CSV_LINES", "'format.terminator' ';'"),
+    ] {
+        let format = folder.split('_').next().unwrap();
+        for (table, columns) in [
+            ("found", ""),
+            ("given", "(id BIGINT, k BIGINT, s VARCHAR) "),
+        ] {
+            let table = format!("{folder}_{table}");
+            let create = format!(
+                "CREATE EXTERNAL TABLE {table} {columns}STORED AS {format} LOCATION '{root}/{folder}/' \
+                 OPTIONS ({options})"
+            );
+            session.change(&create).await;
+            check_all(
+                &session,
+                &[
+                    format!("SELECT id, k, s FROM {table}"),
+                    format!("SELECT count(*) FROM {table}"),
+                    format!("SELECT k, count(*), max(s) FROM {table} WHERE id > 10 GROUP BY k"),
+                    format!("SELECT s FROM {table} ORDER BY id LIMIT 5"),
+                    format!("SELECT m.id, t.s FROM many m JOIN {table} t ON m.id = t.id"),
+                ],
+            )
+            .await;
+        }
+    }
+}

@@ -131,12 +131,7 @@ async fn windows_that_ignore_nulls() {
 async fn windows_over_some_rows() {
     let session = fixture().await;
     let functions = [
-        "count(*)",
-        "count(n)",
-        "sum(id)",
-        "avg(f)",
-        "min(id)",
-        "max(s)",
+        "count(*)", "count(n)", "sum(id)", "avg(f)", "min(id)", "max(s)",
     ];
     let windows = [
         "",
