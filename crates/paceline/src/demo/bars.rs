@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn row(number: usize, here: u64, alone: u64) -> Row {
-        let mut row = Row::of(tpch_queries()[number - 1]);
+        let mut row = Row::of(tpch_queries()[number - 1], 1);
         row.here = Duration::from_millis(here);
         row.alone = Duration::from_millis(alone);
         row

@@ -70,11 +70,11 @@ async fn perform(
     verdict(&rows)
 }
 
-/// Whether all answers agree.
+/// Whether all answers agree, and each was compared.
 fn verdict(rows: &[runs::Row]) -> Result<(), Failure> {
     let wrong: Vec<String> = rows
         .iter()
-        .filter_map(|row| Some(format!("{}: {}", row.query, row.wrong.as_ref()?)))
+        .filter_map(|row| Some(format!("{}: {}", row.query, row.problem()?)))
         .collect();
     if wrong.is_empty() {
         Ok(())
@@ -96,11 +96,14 @@ mod tests {
 
     #[test]
     fn one_wrong_answer_of_all_is_a_failure_that_names_it() {
-        let mut rows: Vec<_> = tpch_queries()[..2]
-            .iter()
-            .copied()
-            .map(runs::Row::of)
-            .collect();
+        let queries = tpch_queries().into_iter().take(2);
+        let mut rows: Vec<_> = queries.map(|query| runs::Row::of(query, 1)).collect();
+        let nothing = verdict(&rows).unwrap_err().to_string();
+        assert!(
+            nothing.contains("2 of 2"),
+            "nothing was compared: {nothing}"
+        );
+        rows.iter_mut().for_each(|row| row.compared = 1);
         assert!(verdict(&rows).is_ok());
         rows[1].wrong = Some("3 rows".to_string());
         let said = verdict(&rows).unwrap_err().to_string();

@@ -63,7 +63,7 @@ fn queries(rows: &[Row]) -> Table {
             row.stages.to_string(),
             row.tasks.to_string(),
             mib(row.exchanged),
-            if row.wrong.is_none() {
+            if row.problem().is_none() {
                 "agrees"
             } else {
                 "WRONG"
@@ -84,7 +84,7 @@ fn queries(rows: &[Row]) -> Table {
         mib(rows.iter().map(|row| row.exchanged).sum()),
         format!(
             "{} of {} agree",
-            rows.iter().filter(|row| row.wrong.is_none()).count(),
+            rows.iter().filter(|row| row.problem().is_none()).count(),
             rows.len()
         ),
     ]);
@@ -131,11 +131,11 @@ mod tests {
 
     #[test]
     fn the_table_has_every_column_of_every_query() {
-        let mut row = Row::of(tpch_queries()[5]);
-        (row.rows, row.stages, row.tasks) = (11, 3, 7);
+        let mut row = Row::of(tpch_queries()[5], 2);
+        (row.rows, row.stages, row.tasks, row.compared) = (11, 3, 7, 2);
         (row.here, row.alone) = (Duration::from_millis(1500), Duration::from_millis(1000));
         row.exchanged = 5 << 20;
-        let mut wrong = Row::of(tpch_queries()[21]);
+        let mut wrong = Row::of(tpch_queries()[21], 2);
         wrong.wrong = Some("3 rows instead of 4".to_string());
         let text = queries(&[row, wrong]).to_string();
         let line = |with: &str| {

@@ -28,13 +28,17 @@ pub(super) struct Row {
     pub(super) exchanged: u64,
     /// The schedulers that drove its runs.
     pub(super) owners: BTreeSet<SchedulerId>,
+    /// How many answers there are to be.
+    pub(super) answers: usize,
+    /// How many were compared with those of the single process.
+    pub(super) compared: usize,
     /// In what the answers differ, if they do.
     pub(super) wrong: Option<String>,
 }
 
 impl Row {
-    /// Nothing was measured yet.
-    pub(super) fn of(query: Query) -> Self {
+    /// Nothing was measured yet of a query that is to be answered so often.
+    pub(super) fn of(query: Query, answers: usize) -> Self {
         Row {
             query,
             rows: 0,
@@ -44,12 +48,23 @@ impl Row {
             tasks: 0,
             exchanged: 0,
             owners: BTreeSet::new(),
+            answers,
+            compared: 0,
             wrong: None,
         }
     }
+
+    /// What keeps it from agreeing: an answer that differs, or one that was compared with nothing.
+    pub(super) fn problem(&self) -> Option<String> {
+        let (answers, compared) = (self.answers, self.compared);
+        let missing = || format!("{compared} of {answers} answers were compared");
+        let wrong = self.wrong.clone();
+        wrong.or_else(|| (compared != answers).then(missing))
+    }
 }
 
-/// Runs a query once unmeasured and `runs` times measured, through all schedulers in turn.
+/// Runs a query once unmeasured and `runs` times measured, through all schedulers in turn, or until an
+/// answer is wrong.
 pub(super) async fn measure(
     stage: &mut Stage,
     query: &Query,
@@ -57,32 +72,30 @@ pub(super) async fn measure(
     runs: u16,
 ) -> Result<Row, Failure> {
     let sql = query.sql(scale);
-    let mut row = Row::of(*query);
+    let mut row = Row::of(*query, usize::from(runs) + 1);
     let (mut here, mut alone) = (Vec::new(), Vec::new());
     let first = usize::from(query.number());
-    for run in 0..=usize::from(runs) {
-        let which = (first + run) % stage.doors.len().max(1);
+    for run in 0..row.answers {
         let (expected, single) = stage.reference.run(&sql).await?;
-        let Some(door) = stage.doors.get_mut(which) else {
-            continue;
-        };
+        let (which, door) = stage.door(first + run)?;
         let label = format!("{query} scheduler {}", which + 1);
         let (answer, report, took) = match through(door, &label, &sql).await {
             Ok(done) => done,
             Err(error) => {
-                row.wrong.get_or_insert(error.to_string());
+                row.wrong = Some(error.to_string());
                 break;
             }
         };
         let expected_parts = (expected.schema.as_ref(), expected.batches.as_slice());
         let answer_parts = (answer.schema.as_ref(), answer.batches.as_slice());
-        if let Err(difference) = compare(expected_parts, answer_parts, &query.order()) {
-            row.wrong
-                .get_or_insert(format!("scheduler {}: {difference}", which + 1));
-        }
         row.rows = answer.rows();
         if let Some(report) = report {
             describe(&mut row, report);
+        }
+        row.compared += 1;
+        if let Err(difference) = compare(expected_parts, answer_parts, &query.order()) {
+            row.wrong = Some(format!("scheduler {}: {difference}", which + 1));
+            break;
         }
         if run > 0 {
             here.push(took);
@@ -156,9 +169,9 @@ fn describe(row: &mut Row, report: QueryReport) {
 }
 
 fn tell(row: &Row) {
-    let verdict = match &row.wrong {
+    let verdict = match row.problem() {
         None => "agrees".to_string(),
-        Some(wrong) => format!("WRONG: {wrong}"),
+        Some(problem) => format!("WRONG: {problem}"),
     };
     progress::say(&format!(
         "{}: {} rows, {:.3} s here, {:.3} s in one process, {} stages, {} tasks, driven by {} \
@@ -182,8 +195,22 @@ pub(super) fn median(times: &mut [Duration]) -> Duration {
 #[cfg(test)]
 mod tests {
     use paceline_model::{Epoch, QueryState, StageId};
+    use paceline_testkit::tpch_queries;
 
     use super::*;
+
+    #[test]
+    fn only_a_query_of_which_every_answer_was_compared_agrees() {
+        let mut row = Row::of(tpch_queries()[0], 4);
+        let none = "0 of 4 answers were compared";
+        assert_eq!(row.problem().as_deref(), Some(none));
+        row.compared = 3;
+        assert!(row.problem().is_some());
+        row.compared = 4;
+        assert_eq!(row.problem(), None);
+        row.wrong = Some("3 rows".to_string());
+        assert_eq!(row.problem().as_deref(), Some("3 rows"));
+    }
 
     #[test]
     fn progress_counts_the_stages_and_tasks_that_are_done() {

@@ -61,12 +61,16 @@ impl Stage {
         })
     }
 
+    /// Which of the schedulers has that turn, and the way to it.
+    pub(super) fn door(&mut self, turn: usize) -> Result<(usize, &mut Door), Failure> {
+        in_turn(&mut self.doors, turn)
+    }
+
     /// Makes the tables known through the first scheduler; the others know them from then on.
     pub(super) async fn create_tables(&mut self, dataset: &Dataset) -> Result<(), Failure> {
-        if let Some(door) = self.doors.first_mut() {
-            for statement in dataset.create_statements() {
-                door.flight.run(&statement).await?;
-            }
+        let (_, door) = self.door(0)?;
+        for statement in dataset.create_statements() {
+            door.flight.run(&statement).await?;
         }
         Ok(())
     }
@@ -85,6 +89,18 @@ impl Stage {
             Ok(()) => Ok(()),
             Err(failure) => Err(kept(failure, directory)),
         }
+    }
+}
+
+/// One after the other, and then from the first one again. That there is none is a failure: what would be
+/// asked there would otherwise count as done.
+fn in_turn<T>(doors: &mut [T], turn: usize) -> Result<(usize, &mut T), Failure> {
+    let which = turn % doors.len().max(1);
+    match doors.get_mut(which) {
+        Some(door) => Ok((which, door)),
+        None => Err(Failure::new(
+            "no scheduler can be asked: start the demo with one at least",
+        )),
     }
 }
 
@@ -123,4 +139,21 @@ fn kept(failure: Failure, directory: TempDir) -> Failure {
         "{failure}\nthe logs of all processes are in {}",
         logs.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_round_and_never_to_nobody() {
+        fn taken(doors: &mut [char], turn: usize) -> Option<(usize, char)> {
+            let (which, door) = in_turn(doors, turn).ok()?;
+            Some((which, *door))
+        }
+        for (turn, expected) in [(0, (0, 'a')), (3, (1, 'b')), (4, (0, 'a'))] {
+            assert_eq!(taken(&mut ['a', 'b'], turn), Some(expected));
+        }
+        assert_eq!(taken(&mut [], 3), None);
+    }
 }
