@@ -27,6 +27,17 @@ pub(crate) struct Arguments {
     /// Only these queries, as in 1,6,21.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=22))]
     queries: Vec<u8>,
+    /// Fail if a bar is missed by more than this factor, which is 1 if none is given. The bars are meant
+    /// for scale 1 with 2 executors on 2 cores.
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_parser = factor,
+        conflicts_with = "chaos"
+    )]
+    pub(super) strict: Option<f64>,
     /// Kill and restart schedulers and executors at random while the queries run, once each.
     #[arg(long)]
     pub(super) chaos: bool,
@@ -59,5 +70,48 @@ impl Arguments {
     pub(super) fn slots_per_executor(&self) -> usize {
         let shared = Self::cores().div_ceil(usize::from(self.executors));
         self.slots.map_or(shared, usize::from).max(1)
+    }
+}
+
+/// By how much a bar may be missed.
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor > 0.0 && factor.is_finite() => Ok(factor),
+        _ => Err("give a number above 0, such as 1.5".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Demo {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// How strict those flags have it be; or what is wrong with them.
+    fn strict(flags: &[&str]) -> Result<Option<f64>, String> {
+        let typed = [&["demo"][..], flags].concat();
+        let parsed = Demo::try_parse_from(typed).map_err(|error| error.to_string())?;
+        Ok(parsed.arguments.strict)
+    }
+
+    #[test]
+    fn it_is_as_strict_as_it_is_told_to_be() {
+        assert_eq!(strict(&[]), Ok(None));
+        assert_eq!(strict(&["--strict"]), Ok(Some(1.0)));
+        assert_eq!(strict(&["--strict", "--executors", "2"]), Ok(Some(1.0)));
+        assert_eq!(strict(&["--strict=1.5"]), Ok(Some(1.5)));
+        assert_eq!(strict(&["--strict", "0.5"]), Ok(Some(0.5)));
+        for nonsense in ["0", "-1", "NaN", "inf", "very"] {
+            let refused = strict(&[&format!("--strict={nonsense}")]).unwrap_err();
+            assert!(refused.contains("above 0"), "{refused}");
+        }
+        let refused = strict(&["--strict", "--chaos"]).unwrap_err();
+        assert!(refused.contains("--chaos"), "{refused}");
     }
 }

@@ -1,12 +1,16 @@
 //! What the comparison comes to: a few figures, each beside its bar.
 //!
 //! The bars are meant for scale 1 with two executors on two cores. A figure beyond its bar is shown and
-//! fails nothing: a machine may be busy.
+//! fails nothing, because a machine may be busy, unless the demo was told to be strict.
 
 use std::time::Duration;
 
+use paceline_testkit::{Node, peak_memory};
+
 use super::latency::Latency;
 use super::runs::Row;
+use super::stage::Stage;
+use crate::Failure;
 
 /// The time of all queries together, as a multiple of one process's.
 const TOTAL: f64 = 1.4;
@@ -16,6 +20,9 @@ const WORST: f64 = 2.5;
 const MEMORY: f64 = 1.5;
 /// The median of a tiny query, in milliseconds.
 const TINY: f64 = 5.0;
+
+/// How many there are.
+const BARS: usize = 4;
 
 const TIMES: &str = "×";
 const MILLISECONDS: &str = "ms";
@@ -30,6 +37,18 @@ pub(super) struct Memory {
     pub(super) alone: u64,
 }
 
+impl Memory {
+    /// None where the system does not say.
+    pub(super) fn of(stage: &Stage) -> Option<Memory> {
+        let sum = |nodes: &[Node]| nodes.iter().map(Node::peak_memory).sum::<Option<u64>>();
+        Some(Memory {
+            executors: sum(stage.cluster.executors())?,
+            schedulers: sum(stage.cluster.schedulers())?,
+            alone: stage.reference.id().and_then(peak_memory)?,
+        })
+    }
+}
+
 /// A number, and what it is to be at most.
 pub(super) struct Figure {
     name: String,
@@ -41,17 +60,46 @@ pub(super) struct Figure {
 impl Figure {
     /// A row of the table with [`COLUMNS`].
     pub(super) fn cells(&self) -> [String; 4] {
-        let number = |number: f64| format!("{number:.2} {}", self.unit);
-        let verdict = match self.here <= self.bar {
+        let verdict = match self.meets_bar(1.0) {
             true => "met",
             false => "missed",
         };
         [
             self.name.clone(),
-            number(self.here),
-            number(self.bar),
+            self.with_unit(self.here),
+            self.with_unit(self.bar),
             verdict.to_string(),
         ]
+    }
+
+    /// Whether it is at most so many times its bar.
+    fn meets_bar(&self, factor: f64) -> bool {
+        self.here <= self.bar * factor
+    }
+
+    fn with_unit(&self, number: f64) -> String {
+        format!("{number:.2} {}", self.unit)
+    }
+}
+
+/// Fails if a figure is beyond its bar by more than that factor, or is missing.
+pub(super) fn insist(figures: &[Figure], factor: f64) -> Result<(), Failure> {
+    let missed = figures.iter().filter(|figure| !figure.meets_bar(factor));
+    let mut problems: Vec<String> = missed
+        .map(|figure| {
+            let [name, here, bar, _] = figure.cells();
+            format!("{name}: {here} instead of {bar}")
+        })
+        .collect();
+    if let missing @ 1.. = BARS.saturating_sub(figures.len()) {
+        problems.push(format!("{missing} of {BARS} figures are not known here"));
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
+            "bars were missed, by more than a factor of {factor}:\n  {}",
+            problems.join("\n  ")
+        ))),
     }
 }
 
@@ -131,8 +179,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_figure_stands_beside_its_bar() {
+    fn some() -> Vec<Figure> {
         // The last one failed, and says nothing.
         let rows = [
             row(1, 100, 100),
@@ -146,7 +193,12 @@ mod tests {
             alone: 200,
         };
         let tiny = latency(Duration::from_micros(4500));
-        let figures = figures(&rows, Some(&memory), &tiny);
+        figures(&rows, Some(&memory), &tiny)
+    }
+
+    #[test]
+    fn every_figure_stands_beside_its_bar() {
+        let figures = some();
         let told: Vec<[String; 4]> = figures.iter().map(Figure::cells).collect();
         let expected = [
             [
@@ -178,5 +230,29 @@ mod tests {
         let told: Vec<[String; 4]> = figures.iter().map(Figure::cells).collect();
         let expected = [["median of 200 tiny queries", "6.00 ms", "5.00 ms", "missed"]];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn whoever_insists_is_told_which_bars_were_missed() {
+        let said = |figures: &[Figure], factor| {
+            let judged = insist(figures, factor);
+            judged.map_or_else(|failure| failure.to_string(), |()| String::new())
+        };
+        let all = said(&some(), 1.0);
+        for missed in [
+            "all queries, against one process: 1.65 × instead of 1.40 ×",
+            "peak memory of the executors, against one process: 1.60 × instead of 1.50 ×",
+        ] {
+            assert!(all.contains(missed), "{all}");
+        }
+        assert_eq!(all.matches("instead of").count(), 2, "{all}");
+        // 1.65 is 1.18 times its bar, and 1.6 is 1.07 times its own.
+        let one = said(&some(), 1.1);
+        assert!(one.contains("1.65 ×") && !one.contains("1.60 ×"), "{one}");
+        assert!(one.contains("a factor of 1.1"), "{one}");
+        assert_eq!(said(&some(), 1.2), "");
+        assert_eq!(said(&some(), 0.5).matches("instead of").count(), 4);
+        let unknown = said(&some()[..3], 1.2);
+        assert!(unknown.contains("1 of 4 figures"), "{unknown}");
     }
 }

@@ -26,9 +26,10 @@ use crate::serve::Signals;
 pub(crate) use arguments::Arguments;
 pub(crate) use reference::{ReferenceArguments, reference};
 
+use bars::Memory;
 use stage::Stage;
 
-/// Runs the demo; fails unless all answers agree.
+/// Runs the demo; fails unless all answers agree, and bars are met if it is to be strict about them.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -66,8 +67,14 @@ async fn perform(
         rows.push(runs::measure(stage, &query, dataset.scale(), arguments.runs).await?);
     }
     let latency = latency::measure(stage).await?;
-    report::print(&rows, &latency, stage);
-    verdict(&rows)
+    let memory = Memory::of(stage);
+    let figures = bars::figures(&rows, memory.as_ref(), &latency);
+    report::print(&rows, &latency, memory.as_ref(), &figures);
+    verdict(&rows)?;
+    match arguments.strict {
+        Some(factor) => bars::insist(&figures, factor),
+        None => Ok(()),
+    }
 }
 
 /// Whether all answers agree, and each was compared.

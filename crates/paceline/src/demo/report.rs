@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
-use paceline_testkit::{Node, peak_memory};
 
-use super::bars::{self, Memory};
+use super::bars::{self, Figure, Memory};
 use super::latency::Latency;
 use super::runs::Row;
-use super::stage::Stage;
 use crate::command::table;
 
 const COLUMNS: [&str; 9] = [
@@ -24,11 +22,10 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// The queries, and what they come to.
-pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
+pub(super) fn print(rows: &[Row], latency: &Latency, memory: Option<&Memory>, figures: &[Figure]) {
     println!("{}", queries(rows));
     println!("times are medians; both sides had run each query once before");
-    let memory = memory(stage);
-    if let Some(memory) = &memory {
+    if let Some(memory) = memory {
         println!(
             "peak memory: executors together {} MiB (and schedulers {} MiB), one process {} MiB",
             mib(memory.executors),
@@ -42,12 +39,12 @@ pub(super) fn print(rows: &[Row], latency: &Latency, stage: &Stage) {
         latency.runs,
         latency.slowest.as_secs_f64() * 1e3
     );
-    let mut figures = table(&bars::COLUMNS);
-    for figure in bars::figures(rows, memory.as_ref(), latency) {
-        figures.add_row(figure.cells());
+    let mut compared = table(&bars::COLUMNS);
+    for figure in figures {
+        compared.add_row(figure.cells());
     }
-    align(&mut figures, bars::COLUMNS.len());
-    println!("{figures}");
+    align(&mut compared, bars::COLUMNS.len());
+    println!("{compared}");
     println!("the bars are meant for scale 1 with 2 executors on 2 cores");
 }
 
@@ -99,15 +96,6 @@ fn align(table: &mut Table, columns: usize) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-}
-
-fn memory(stage: &Stage) -> Option<Memory> {
-    let sum = |nodes: &[Node]| nodes.iter().map(Node::peak_memory).sum::<Option<u64>>();
-    Some(Memory {
-        executors: sum(stage.cluster.executors())?,
-        schedulers: sum(stage.cluster.schedulers())?,
-        alone: stage.reference.id().and_then(peak_memory)?,
-    })
 }
 
 fn seconds(time: Duration) -> String {
