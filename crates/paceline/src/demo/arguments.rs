@@ -6,7 +6,8 @@ use paceline_testkit::{Query, Scale, tpch_queries};
 /// What the demo can be told.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The scale factor of the TPC-H tables; 1 is about a gigabyte of raw data.
+    /// The scale factor of the TPC-H tables; 1 is about a gigabyte of raw data. Plans are cut into
+    /// stages at smaller scales as they are at 1.
     #[arg(long, default_value = "1")]
     pub(super) scale: Scale,
     /// Where the tables are kept between runs [default: paceline in the user's cache directory].

@@ -1,6 +1,6 @@
 //! The processes of the demo, and connections to them.
 
-use paceline_testkit::{Cluster, ClusterPlan, Dataset};
+use paceline_testkit::{Cluster, ClusterPlan, Dataset, Scale};
 use tempfile::TempDir;
 
 use super::Arguments;
@@ -8,6 +8,7 @@ use super::progress;
 use super::reference::ReferenceProcess;
 use crate::Failure;
 use crate::client::{Flight, Http};
+use crate::config::Configuration;
 use crate::serve::memory::available_memory;
 
 /// One scheduler, as a client has it.
@@ -120,16 +121,28 @@ fn plan(
     // waited for.
     let drain = ["--executor-drain-timeout".to_string(), "5s".to_string()];
     plan.executor_flags.extend(drain);
+    let mut of_schedulers = |flag: &str, value: String| {
+        plan.scheduler_flags.extend([flag.to_string(), value]);
+    };
     if arguments.chaos {
         // However small the tables, there is something to adopt.
-        let cut = ["--scheduler-small-plan-bytes".to_string(), "0".to_string()];
-        plan.scheduler_flags.extend(cut);
+        of_schedulers("--scheduler-small-plan-bytes", "0".to_string());
+    } else if let Some(bytes) = small_plan(arguments.scale) {
+        of_schedulers("--scheduler-small-plan-bytes", bytes.to_string());
     }
     // All of them share this machine.
     let memory = available_memory().0 / 10 * 7 / u64::from(arguments.executors);
     plan.executor_flags
         .extend(["--executor-memory-limit".to_string(), memory.to_string()]);
     plan
+}
+
+/// What counts as a small plan of smaller tables than those of scale 1: the same part of them, so that the
+/// same queries are cut into stages, however small the scale. For others the default holds.
+fn small_plan(scale: Scale) -> Option<u64> {
+    let usual = Configuration::default().scheduler.small_plan_bytes;
+    let part = scale.factor();
+    (part < 1.0).then_some((usual.0 as f64 * part) as u64)
 }
 
 fn kept(failure: Failure, directory: TempDir) -> Failure {
@@ -144,6 +157,14 @@ fn kept(failure: Failure, directory: TempDir) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_small_is_so_in_proportion_to_the_tables() {
+        let of = |scale| small_plan(Scale::new(scale).unwrap());
+        assert_eq!(of(0.5), Some(16 << 20));
+        assert_eq!(of(0.01), Some(335_544));
+        assert_eq!((of(1.0), of(10.0)), (None, None));
+    }
 
     #[test]
     fn turns_go_round_and_never_to_nobody() {

@@ -90,6 +90,31 @@ fn percentages(shown: &str) -> Vec<u32> {
     numbers.collect()
 }
 
+/// The rows of the table of queries, cell by cell: the headings, one of each query, and that of all.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| {
+        let cells = line.split('┆');
+        let bare = cells.map(|cell| cell.trim_matches([' ', '│']).to_string());
+        bare.collect::<Vec<String>>()
+    };
+    // The other table has fewer.
+    let rows = text.lines().map(cells).filter(|row| row.len() == 9);
+    rows.collect()
+}
+
+/// Most queries were cut into stages, and rows went from one to the next.
+fn were_cut(text: &str) {
+    let rows = rows(text);
+    assert_eq!(rows.len(), 1 + 22 + 1, "{text}");
+    let number = |row: &[String], column: usize| row[column].parse::<f64>().unwrap();
+    let (stages, tasks, exchanged) = (5, 6, 7);
+    let queries = &rows[1..23];
+    let cut = queries.iter().filter(|row| number(row, stages) > 1.0);
+    assert!(cut.count() > 11, "{text}");
+    assert!(number(&rows[23], tasks) > 2.0 * 22.0, "{text}");
+    assert!(number(&rows[23], exchanged) > 0.0, "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_22_agree_and_nothing_is_left() {
     let _turn = Turn::take().await;
@@ -106,6 +131,7 @@ async fn all_22_agree_and_nothing_is_left() {
     let text = String::from_utf8_lossy(&output.stdout);
     let shown = shown.await.unwrap();
     assert!(output.status.success(), "{text}{shown}");
+    were_cut(&text);
     for part in [
         // The queries, column by column.
         "query",
@@ -200,7 +226,7 @@ async fn all_22_agree_while_processes_are_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_ends_everything() {
     let data = tempfile::tempdir().unwrap();
-    let arguments = ["--scale", "0.01", "--runs", "100"];
+    let arguments = ["--scale", "0.01", "--runs", "20"];
     // All processes are up as soon as the first query is through.
     let running = Interrupted::once_it_says("Q01", &arguments, data.path()).await;
     let roles = [
