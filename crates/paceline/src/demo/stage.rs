@@ -125,8 +125,10 @@ fn plan(
         plan.scheduler_flags.extend([flag.to_string(), value]);
     };
     if arguments.chaos {
-        // However small the tables, there is something to adopt.
+        // However small the tables, there is something to adopt: every plan is cut, and every query goes
+        // into its owner's journal at once.
         of_schedulers("--scheduler-small-plan-bytes", "0".to_string());
+        of_schedulers("--scheduler-linger", "0s".to_string());
     } else if let Some(bytes) = small_plan(arguments.scale) {
         of_schedulers("--scheduler-small-plan-bytes", bytes.to_string());
     }

@@ -194,7 +194,7 @@ async fn all_22_agree_while_processes_are_killed() {
     let _turn = Turn::take().await;
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path(), Path::new(SHARED))
-        .args(["--scale", "0.01", "--chaos", "--seed", "7"])
+        .args(["--scale", "0.1", "--chaos", "--seed", "7"])
         .output()
         .await
         .unwrap();
@@ -212,12 +212,9 @@ async fn all_22_agree_while_processes_are_killed() {
     }
     assert!(number_after("takeovers: ", &text) > Some(0), "{text}");
     assert!(!text.contains("slowest not seen"), "{text}");
-    for part in [
-        "lost their owner before the answer",
-        "slowest",
-        "tasks adopted",
-        "run again",
-    ] {
+    // At this scale queries last so long that most are struck between their first task and their last one.
+    assert!(number_after("tasks adopted: ", &text) > Some(0), "{text}");
+    for part in ["lost their owner before the answer", "slowest", "run again"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     nothing_is_left(temporary.path()).await;
