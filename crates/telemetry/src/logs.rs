@@ -54,7 +54,9 @@ where
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        .with_writer(writer)
+        // Where nothing can be written, the terminal was closed: saying so on stderr would be a panic.
+        .log_internal_errors(false);
     Ok(match options.format {
         LogFormat::Text => Box::new(builder.with_ansi(colours).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each query runs once unmeasured on both sides and then a few times measured, in turn, so that
-//! both are equally warm. Every answer is checked. All processes end with the demo, also on Ctrl-C.
+//! both are equally warm. Every answer is checked. All processes end with the demo, also on Ctrl-C,
+//! and when its terminal is closed.
 //! With `--chaos` each query runs once, and processes are killed meanwhile; see [`chaos`].
 
 mod arguments;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::support::{PROGRAM, until};
+use crate::support::{PROGRAM, not_run, until};
 use crate::turn::Turn;
 
 /// Where tables lie that are there already, or will be for the next test.
@@ -246,6 +246,23 @@ async fn ctrl_c_ends_everything() {
     assert!(starting.said("scale 0.01 is in"), "{:?}", starting.lines);
 }
 
+/// As a terminal does it that is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_ends_everything_as_well() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    // The first bit is that of SIGHUP.
+    if ignored & 1 != 0 {
+        not_run("that a closed terminal ends the demo, because nohup is to keep it going");
+        return;
+    }
+    let arguments = ["--scale", "0.01", "--queries", "6", "--runs", "100"];
+    let (word, data) = ("starting 2 schedulers", Path::new(SHARED));
+    Interrupted::by(Signal::SIGHUP, word, &arguments, data).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_ends_chaos_as_well() {
     let arguments = ["--scale", "0.01", "--chaos"];
@@ -269,7 +286,7 @@ async fn ctrl_c_leaves_no_table_that_is_half_written() {
         .spawn()
         .unwrap();
     until("it writes", || async { begun().then_some(()) }).await;
-    interrupt(child).await;
+    interrupt(child, Signal::SIGINT).await;
     assert_eq!(entries().count(), 0, "it left some, or had written all");
     nothing_is_left(temporary.path()).await;
 }
@@ -285,6 +302,10 @@ struct Interrupted {
 impl Interrupted {
     /// Interrupts a demo once it says a line with that word, and sees that nothing is left of it.
     async fn once_it_says(word: &str, arguments: &[&str], data: &Path) -> Interrupted {
+        Interrupted::by(Signal::SIGINT, word, arguments, data).await
+    }
+
+    async fn by(signal: Signal, word: &str, arguments: &[&str], data: &Path) -> Interrupted {
         let _turn = Turn::take().await;
         let temporary = tempfile::tempdir().unwrap();
         let mut command = demo(temporary.path(), data);
@@ -299,7 +320,7 @@ impl Interrupted {
             }
         }
         let processes = processes(temporary.path());
-        interrupt(child).await;
+        interrupt(child, signal).await;
         nothing_is_left(temporary.path()).await;
         Interrupted { lines, processes }
     }
@@ -309,10 +330,10 @@ impl Interrupted {
     }
 }
 
-/// Ctrl-C, and waits for the end.
-async fn interrupt(mut child: tokio::process::Child) {
+/// Sends that signal, and waits for the end.
+async fn interrupt(mut child: tokio::process::Child, signal: Signal) {
     let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
-    kill(id, Signal::SIGINT).unwrap();
+    kill(id, signal).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
     assert_eq!(status.unwrap().unwrap().code(), Some(130));
 }
