@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::bad_input::{ANY_PORT, refuses};
 use crate::ministack::free_port;
-use crate::support::until;
+use crate::support::{not_run, until};
 
 /// If set to 1, a missing server fails the test that wants it.
 const REQUIRE: &str = "PACELINE_REQUIRE_LYING_STORES";
@@ -29,7 +29,9 @@ fn missing(name: &str, error: &std::io::Error) {
         std::env::var(REQUIRE).as_deref() != Ok("1"),
         "{REQUIRE}=1, but {name} cannot be started: {error}"
     );
-    eprintln!("NOT RUN: that {name} is refused, because it is not installed ({error})");
+    not_run(&format!(
+        "that {name} is refused, because it is not installed ({error})"
+    ));
 }
 
 fn quiet(mut command: Command) -> Command {

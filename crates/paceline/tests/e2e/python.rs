@@ -9,7 +9,7 @@ use paceline::client::Answer;
 use paceline_testkit::tpch_queries;
 
 use crate::answers::agrees;
-use crate::support::{Running, tpch};
+use crate::support::{Running, not_run, tpch};
 
 /// What became of a script.
 pub(crate) enum Outcome {
@@ -37,10 +37,10 @@ pub(crate) fn run_script(script: &Path, arguments: &[&str], require: &str) -> Ou
             "{require}=1, but what {} needs is not installed",
             script.display()
         );
-        eprintln!(
-            "NOT RUN: the packages that {} names are not installed",
+        not_run(&format!(
+            "the packages that {} names are not installed",
             script.display()
-        );
+        ));
         return Outcome::NotInstalled;
     }
     let output = output.unwrap();

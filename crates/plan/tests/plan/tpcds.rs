@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,8 +69,10 @@ async fn all_99_queries_agree_with_one_process() {
             std::env::var("PACELINE_REQUIRE_TPCDS").as_deref() != Ok("1"),
             "PACELINE_REQUIRE_TPCDS=1, but the packages of tests/tpcds.py are not installed"
         );
-        eprintln!(
-            "SKIPPED: TPC-DS needs `pip install duckdb==1.5.5 duckdb-extension-tpcds==1.5.5` \
+        // Past the test harness, which shows nothing of a test that passes.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: TPC-DS needs `pip install duckdb==1.5.5 duckdb-extension-tpcds==1.5.5` \
              (PACELINE_PYTHON names the interpreter, PACELINE_REQUIRE_TPCDS=1 makes this a failure)"
         );
         return;
