@@ -1,5 +1,7 @@
 //! The README's first command.
 
+mod failing;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -54,11 +56,15 @@ fn processes(temporary: &Path) -> Vec<String> {
     found
 }
 
-async fn nothing_is_left(temporary: &Path) {
+async fn no_process_is_left(temporary: &Path) {
     until("all processes are gone", || async {
         processes(temporary).is_empty().then_some(())
     })
     .await;
+}
+
+async fn nothing_is_left(temporary: &Path) {
+    no_process_is_left(temporary).await;
     let left: Vec<_> = std::fs::read_dir(temporary).unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -123,6 +129,8 @@ async fn all_22_agree_and_nothing_is_left() {
     let (stderr, shown) = terminal();
     let child = demo(temporary.path(), data.path())
         .args(["--scale", "0.01", "--runs", "1"])
+        // No bar is missed by so much.
+        .arg("--strict=1000")
         .env("TERM", "xterm")
         .stderr(stderr)
         .spawn()
