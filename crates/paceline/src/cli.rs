@@ -144,6 +144,9 @@ fn config(arguments: &ConfigArguments) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
