@@ -3,10 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use paceline::client::Answer;
+use paceline_model::{QueryId, QueryState};
 use paceline_testkit::Process;
 
+use crate::answers::agrees;
 use crate::bad_input::throw_garbage;
-use crate::support::{PROGRAM, Running};
+use crate::support::{PROGRAM, Running, SLOW, midway, until};
 
 fn paceline(arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new(PROGRAM)
@@ -53,6 +57,16 @@ async fn sql_status_queries_and_cancel() {
             sql(&["--format", "json", "-c", of], "").1,
             "[{\"k\":0},{\"k\":1}]\n"
         );
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("two.sql");
+        std::fs::write(&file, format!("{of};\nselect 7 as seven;\n")).unwrap();
+        let file = file.display().to_string();
+        assert_eq!(
+            sql(&["--format", "csv", &file], ""),
+            (true, "k\n0\n1\nseven\n7\n".to_string())
+        );
+        let (ok, text) = sql(&["/no/such.sql"], "");
+        assert!(!ok && text.contains("/no/such.sql"), "{text}");
         let (ok, text) = sql(&[], "select 1; selec 2; select 3");
         assert!(
             !ok && text.contains("selec") && !text.contains("| 3"),
@@ -79,6 +93,70 @@ async fn sql_status_queries_and_cancel() {
     .unwrap();
     let (ok, text) = paceline(&["sql", "--flight", "127.0.0.1:1", "-c", "select 1"], "");
     assert!(!ok && text.contains("cannot reach 127.0.0.1:1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_handed_in_is_fetched_or_cancelled() {
+    let running = Running::with_tpch().await;
+    let http = running.http(1);
+    let address = running.cluster.schedulers()[1].announced().http.clone();
+    let typed = |command: &[&str]| paceline(&[command, &["--http", &address]].concat(), "");
+    let submitted = |more: &[&str]| {
+        let (ok, text) = typed(&[&["submit"][..], more].concat());
+        assert!(ok, "{text}");
+        text.trim().to_string()
+    };
+
+    let of = "select o_orderkey as k, o_custkey as c from orders where o_orderkey < 1000";
+    let limits = ["--timeout", "30m", "--result-ttl", "24h"];
+    let id = submitted(&[&["-c", of][..], &limits].concat());
+    let query: QueryId = id.parse().unwrap();
+    until("it has ended", || async {
+        let report = http.query(query).await.unwrap();
+        assert!(report.submitted && report.error.is_none(), "{report:?}");
+        report.state.is_final().then_some(())
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("orders.parquet");
+    let path = output.display().to_string();
+    let fetch = ["results", &id, "--format", "parquet", "--output", &path];
+    assert_eq!(typed(&fetch), (true, String::new()));
+    agrees(of, &written(&output)).await.unwrap();
+    let (ok, text) = typed(&["results", &id]);
+    assert!(ok && text.starts_with("k,c\n"), "{text}");
+
+    let id = submitted(&["-c", SLOW]);
+    let query: QueryId = id.parse().unwrap();
+    until("it runs", || async {
+        let report = http.query(query).await.unwrap();
+        assert!(!report.state.is_final(), "it ended too soon: {report:?}");
+        midway(&report).then_some(())
+    })
+    .await;
+    let (ok, text) = typed(&["cancel", &id]);
+    assert!(ok && text == format!("cancelled {id}\n"), "{text}");
+    let ended = until("it has ended", || async {
+        let report = http.query(query).await.unwrap();
+        report.state.is_final().then_some(report.state)
+    });
+    assert_eq!(ended.await, QueryState::Cancelled);
+    let (ok, text) = typed(&["queries", "--state", "cancelled"]);
+    assert!(ok && text.contains(&id), "{text}");
+    let missing = directory.path().join("nothing.csv").display().to_string();
+    let (ok, text) = typed(&["results", &id, "--output", &missing]);
+    assert!(!ok && text.contains("cancel"), "{text}");
+    assert!(!std::path::Path::new(&missing).exists());
+}
+
+/// The rows of a Parquet file.
+fn written(path: &std::path::Path) -> Answer {
+    let file = std::fs::File::open(path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    Answer {
+        schema: reader.schema().clone(),
+        batches: reader.build().unwrap().map(Result::unwrap).collect(),
+    }
 }
 
 #[test]
@@ -145,16 +223,37 @@ async fn standalone_serves_until_it_is_told_to_stop() {
     let slots = Running::metric(&announced.metrics, "paceline_executor_slots").await;
     assert!(slots >= 1.0, "{slots}");
     drop(flight);
-    let status = process
-        .stop(std::time::Duration::from_secs(30))
+    stops(&mut process).await;
+
+    // Started again, it still has what it was told, and what the file says once more.
+    let again = Process::start("standalone", program, &arguments, &log).await;
+    let mut process = again.unwrap();
+    let mut flight = paceline::client::Flight::connect(&process.announced().flight)
         .await
         .unwrap();
+    for table in ["t", "configured"] {
+        let rows = flight.run(&format!("select a from {table}")).await;
+        assert_eq!(rows.unwrap().rows(), 2, "{table}");
+    }
+    let again = flight.run(&create).await.unwrap_err().to_string();
+    assert!(again.contains("exists"), "{again}");
+    drop(flight);
+    stops(&mut process).await;
+}
+
+async fn stops(process: &mut Process) {
+    let stopped = process.stop(std::time::Duration::from_secs(30)).await;
+    let status = stopped.unwrap();
     assert!(status.success(), "{status}: {}", process.log_tail(20));
 }
 
-/// The two executables of a cluster, as a machine's service manager starts them.
+/// The two executables of a cluster, as a machine's service manager starts them: they listen everywhere, and
+/// are reached by the machine's name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_made_of_its_two_executables() {
+    const HOST: &str = "localhost";
+    /// Too many to come with the report of a task's end.
+    const ROWS: usize = 1_000_000;
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
     let start = async |program: &str, more: &[String]| {
@@ -162,16 +261,27 @@ async fn a_cluster_is_made_of_its_two_executables() {
         for port in ["http", "cluster", "metrics"] {
             arguments.extend([format!("--listen-{port}-port"), "0".to_string()]);
         }
+        let everywhere = ["--listen-host", "0.0.0.0", "--listen-advertise-host", HOST];
+        arguments.extend(everywhere.map(String::from));
         arguments.extend_from_slice(more);
         let (path, log) = (std::path::Path::new(program), at("log"));
         let started = Process::start("one", path, &arguments, std::path::Path::new(&log));
-        started.await.unwrap()
+        let started = started.await.unwrap();
+        let all = started.announced().clone();
+        for address in [all.http, all.flight, all.cluster, all.metrics] {
+            let named = address.is_empty() || address.starts_with(&format!("{HOST}:"));
+            assert!(named, "{program}: {address}");
+        }
+        started
     };
     let own = [
         "--listen-flight-port",
         "0",
         "--state-location",
         &at("state"),
+        // The executor that is stopped keeps no result to be read again.
+        "--scheduler-result-ttl",
+        "100ms",
     ]
     .map(String::from);
     let scheduler = start(env!("CARGO_BIN_EXE_paceline-scheduler"), &own).await;
@@ -190,23 +300,25 @@ async fn a_cluster_is_made_of_its_two_executables() {
         .await
         .unwrap();
     let csv = at("t.csv");
-    std::fs::write(&csv, "1\n2\n").unwrap();
+    let numbers: String = (0..ROWS).map(|number| format!("{number}\n")).collect();
+    std::fs::write(&csv, numbers).unwrap();
     let create = format!(
-        "CREATE EXTERNAL TABLE t (a INT) STORED AS CSV LOCATION '{csv}' \
+        "CREATE EXTERNAL TABLE t (a BIGINT) STORED AS CSV LOCATION '{csv}' \
          OPTIONS ('format.has_header' 'false')"
     );
     flight.run(&create).await.unwrap();
-    assert_eq!(flight.run("select a from t").await.unwrap().rows(), 2);
-    let tasks = Running::metric(
-        &executor.announced().metrics,
-        "paceline_executor_tasks_total",
-    );
-    assert!(tasks.await >= 1.0, "the executor did nothing");
+    assert_eq!(flight.run("select a from t").await.unwrap().rows(), ROWS);
+    let counted = async |process: &Process, name: &str| {
+        let metrics = &process.announced().metrics;
+        Running::metric(metrics, name).await
+    };
+    let tasks = counted(&executor, "paceline_executor_tasks_total").await;
+    assert!(tasks >= 1.0, "the executor did nothing");
+    let fetched = counted(&scheduler, "paceline_exchange_received_bytes_total").await;
+    assert!(fetched > 0.0, "the result came with the task's end");
     drop(flight);
     for mut process in [executor, scheduler] {
-        let stopped = process.stop(std::time::Duration::from_secs(30)).await;
-        let status = stopped.unwrap();
-        assert!(status.success(), "{status}: {}", process.log_tail(20));
+        stops(&mut process).await;
     }
     for program in [
         env!("CARGO_BIN_EXE_paceline-scheduler"),
