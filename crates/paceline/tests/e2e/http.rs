@@ -41,4 +41,33 @@ async fn results_come_in_the_format_that_was_asked_for() {
         (400, Some("user"))
     );
     assert_eq!(ask("image/png", of).await.0, 406);
+    curl_is_answered_as_the_pages_show(&format!("http://{address}/v1/sql")).await;
+}
+
+/// What curl says of a body that it was given with `-d`, unless it is told otherwise.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+async fn curl_is_answered_as_the_pages_show(url: &str) {
+    let curl = async |content_type: &str, accept: &str, body: &'static str| {
+        let request = reqwest::Client::new()
+            .post(url)
+            .header("user-agent", "curl/8.5.0")
+            .header("content-type", content_type)
+            .header("accept", accept)
+            .body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{body}");
+        answer.text().await.unwrap()
+    };
+    let rows = curl(FORM, "*/*", "SELECT 1 AS n, NULL AS w").await;
+    assert_eq!(rows.trim_end(), r#"[{"n":1,"w":null}]"#);
+    let rows = curl(FORM, "*/*", "SELECT count(*) AS n FROM orders").await;
+    assert_eq!(rows.trim_end(), r#"[{"n":150000}]"#);
+    let rows = curl(FORM, "text/csv", "SELECT * FROM orders LIMIT 3").await;
+    assert!(rows.starts_with("o_orderkey,"), "{rows}");
+    assert_eq!(rows.lines().count(), 1 + 3, "{rows}");
+    let json =
+        r#"{"sql": "SELECT $1 + 1 AS n", "parameters": [41], "settings": {"timeout": "30s"}}"#;
+    let rows = curl("application/json", "text/csv", json).await;
+    assert_eq!(rows, "n\n42\n");
 }
