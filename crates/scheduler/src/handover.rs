@@ -1,9 +1,12 @@
 //! Statements and tickets between schedulers: one that leaves has others accept what still comes.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use paceline_frontend::{Afresh, Origin, Statement, Submission, Submitted, Ticket};
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, QueryStatus};
+use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, QueryStatus, SchedulerId};
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_response::Answer;
 use uuid::Uuid;
@@ -20,10 +23,11 @@ use crate::shared::Shared;
 /// What that one says, or that there is none.
 pub(crate) async fn pass_on(shared: &Shared, request: &Statement) -> Result<Submitted, QueryError> {
     let submit = passed_on(shared, request)?;
-    match shared.peers.submit(shared, submit).await {
+    let asked = shared.peers.submit(shared, submit).await;
+    match asked.answer {
         Some(Ok(Answer::Submitted(submitted))) => from_wire(submitted).map(|it| it.submitted),
         Some(Err(error)) => Err(error),
-        Some(Ok(_)) | None => Err(nobody()),
+        Some(Ok(_)) | None => Err(nobody(request, &asked.silent)),
     }
 }
 
@@ -37,10 +41,11 @@ pub(crate) async fn pass_on_submission(
     kept: Duration,
 ) -> Result<QueryStatus, QueryError> {
     let submit = submission_passed_on(shared, request, kept)?;
-    match shared.peers.submit(shared, submit).await {
+    let asked = shared.peers.submit(shared, submit).await;
+    match asked.answer {
         Some(Ok(Answer::Status(json))) => peers::status(&json),
         Some(Err(error)) => Err(error),
-        Some(Ok(_)) | None => Err(nobody()),
+        Some(Ok(_)) | None => Err(nobody(&request.statement, &asked.silent)),
     }
 }
 
@@ -76,18 +81,38 @@ fn passed_on(shared: &Shared, request: &Statement) -> Result<cluster::Submit, Qu
     };
     Ok(cluster::Submit {
         statement: statement.encode()?,
-        idempotency_key: request.idempotency_key.clone().unwrap_or_default(),
+        idempotency_key: name_of(request),
         origin: request.origin.as_str().to_string(),
         ..cluster::Submit::default()
     })
 }
 
-fn nobody() -> QueryError {
-    QueryError::new(
-        ErrorClass::Unavailable,
-        "this scheduler is shutting down, and no other one answers: send the statement again in a \
-         moment",
-    )
+/// The client's own name for a statement, or one that is drawn for it. Whoever falls silent may have accepted
+/// it all the same; under one name it is one query wherever it was accepted.
+fn name_of(request: &Statement) -> String {
+    let given = request.idempotency_key.clone();
+    given.unwrap_or_else(|| format!("passed-on-{}", Uuid::new_v4()))
+}
+
+/// Nobody says that the statement was accepted.
+fn nobody(request: &Statement, silent: &[SchedulerId]) -> QueryError {
+    let message = if silent.is_empty() {
+        "this scheduler is shutting down, and no other one accepts statements: send the statement \
+         again in a moment"
+            .to_string()
+    } else {
+        let silent: Vec<&str> = silent.iter().map(SchedulerId::as_str).collect();
+        let advice = match &request.idempotency_key {
+            Some(_) => "send it again, with the same Idempotency-Key",
+            None => "look before you send it again; with an Idempotency-Key a repeat is harmless",
+        };
+        format!(
+            "this scheduler is shutting down, and no answer comes from {}: the statement may be \
+             accepted or not; {advice}",
+            silent.join(", ")
+        )
+    };
+    QueryError::new(ErrorClass::Unavailable, message)
 }
 
 /// Accepts a statement that another scheduler passes on.
@@ -192,38 +217,4 @@ pub(crate) fn from_wire(submitted: cluster::Submitted) -> Result<Attached, Query
         sql: submitted.sql,
         requested,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use paceline_frontend::SessionSettings;
-
-    use super::*;
-    use crate::testing::shared;
-
-    /// Or a repeat that another scheduler gets would be another request.
-    #[tokio::test]
-    async fn what_is_passed_on_is_what_its_client_sent() {
-        let directory = tempfile::tempdir().unwrap();
-        let shared = shared(directory.path()).await;
-        let service = Service::new(Arc::clone(&shared));
-        let mut statement = Statement::new("SELECT 1", SessionSettings::default(), Origin::Http);
-        statement.idempotency_key = Some("k".to_string());
-        let sent = Submission {
-            timeout: Some(Duration::from_micros(60_000_500)),
-            ..Submission::new(statement)
-        };
-        let kept = Duration::from_secs(60);
-        let passed_on = submission_passed_on(&shared, &sent, kept).unwrap();
-        let answer = accept(&service, passed_on).await.unwrap();
-        let Answer::Status(json) = answer else {
-            panic!("{answer:?}");
-        };
-        let accepted = peers::status(&json).unwrap();
-        let again = service.accept_submission(sent).await.unwrap();
-        assert_eq!(again.query, accepted.query);
-        shared.stop.cancel();
-    }
 }

@@ -189,15 +189,12 @@ impl Peers {
         asked
     }
 
-    /// Has another scheduler accept a statement. None if there is none that answers.
-    pub(crate) async fn submit(
-        &self,
-        shared: &Shared,
-        submit: cluster::Submit,
-    ) -> Option<Result<Answer, QueryError>> {
+    /// Has another scheduler accept a statement. It needs a name: one that does not answer may accept it as
+    /// well as the next one.
+    pub(crate) async fn submit(&self, shared: &Shared, submit: cluster::Submit) -> Asked {
         let nobody = QueryId(uuid::Uuid::nil());
         let submit = Operation::Submit(submit);
-        self.ask_all(shared, nobody, None, &submit).await.answer
+        self.ask_all(shared, nobody, None, &submit).await
     }
 }
 
