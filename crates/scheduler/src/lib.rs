@@ -66,6 +66,7 @@ mod shelf;
 mod start;
 mod steps;
 mod takeover;
+mod telling;
 #[cfg(test)]
 mod testing;
 mod turns;

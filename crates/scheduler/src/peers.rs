@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use paceline_model::{CatalogVersion, ErrorClass, QueryError, QueryId, QueryStatus, SchedulerId};
+use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus, SchedulerId};
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
@@ -23,13 +22,8 @@ use crate::keyed::gone;
 use crate::record::{Part, ResultState};
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::steps::pause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two tries to tell a peer that lives and does not answer.
-const TELL_AGAIN: Duration = Duration::from_millis(100);
-/// How long a peer may take to hear something.
-const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections to other schedulers, made when first needed and kept while they have beacons.
 #[derive(Debug, Default)]
@@ -63,76 +57,6 @@ impl Peers {
         Ok(ClusterClient::new(channel)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT))
-    }
-
-    /// Tells every live scheduler of a catalog version, and returns once each of them has it or is
-    /// gone.
-    pub(crate) async fn tell_of_catalog(&self, shared: &Shared, version: CatalogVersion) {
-        // Who started a moment ago has a beacon by now, or will read this version by itself.
-        while let Err(error) = shared.membership.look().await {
-            tracing::warn!(%error, "cannot look for new schedulers to tell of a change yet");
-            tokio::select! {
-                () = pause() => {}
-                () = shared.stop.cancelled() => return,
-            }
-        }
-        let peers = shared.membership.peers();
-        join_all(peers.iter().map(|peer| self.tell(shared, peer, version))).await;
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it is alive by its beacon, so it will answer, or its beacon will stop"
-    )]
-    async fn tell(&self, shared: &Shared, peer: &Beacon, version: CatalogVersion) {
-        loop {
-            let request = cluster::CatalogChangedRequest {
-                from: shared.driver.me().to_string(),
-                version: version.0,
-            };
-            let told = match self.client(&peer.addresses.cluster) {
-                Ok(mut client) => {
-                    let told = client.catalog_changed(request);
-                    tokio::time::timeout(TELL_TIMEOUT, told).await
-                }
-                Err(_) => return,
-            };
-            match told {
-                Ok(Ok(_)) => return,
-                Ok(Err(status)) => tracing::debug!(peer = %peer.scheduler, %status, "not told"),
-                Err(_) => tracing::debug!(peer = %peer.scheduler, "no answer"),
-            }
-            if shared.membership.is_gone(&peer.scheduler) {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(TELL_AGAIN) => {}
-                () = shared.stop.cancelled() => return,
-            }
-        }
-    }
-
-    /// Tells every live scheduler that a journal is sealed. Who does not hear it finds out by itself.
-    pub(crate) async fn tell_of_seal(&self, shared: &Shared, journal: &SchedulerId) {
-        let peers = shared.membership.peers();
-        let tell = peers
-            .iter()
-            .map(|peer| self.tell_one_of_seal(peer, journal));
-        join_all(tell).await;
-    }
-
-    /// Tells one scheduler that a journal is sealed, which may be its own.
-    pub(crate) async fn tell_one_of_seal(&self, peer: &Beacon, journal: &SchedulerId) {
-        let Ok(mut client) = self.client(&peer.addresses.cluster) else {
-            return;
-        };
-        let request = cluster::SealedRequest {
-            scheduler: journal.to_string(),
-        };
-        let told = tokio::time::timeout(TELL_TIMEOUT, client.sealed(request)).await;
-        if !matches!(told, Ok(Ok(_))) {
-            tracing::debug!(peer = %peer.scheduler, "not told of the seal");
-        }
     }
 
     /// Asks one scheduler about a query; none if it does not know the query.

@@ -11,6 +11,7 @@ use paceline_proto::MESSAGE_LIMIT;
 use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_store::{Addresses, Members};
 use prometheus::Registry;
+use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -64,15 +65,13 @@ impl Scheduler {
         let membership = Membership::new(Members::new(store.clone()), own, options.beat);
         membership.beat(Instant::now()).await?;
         let shared = assemble(&options, registry, identity, (store, roomy), membership).await?;
-        let scheduler = Scheduler {
-            shared: Arc::clone(&shared),
-            addresses,
-        };
-        make_tables(&shared, &options).await?;
-        scheduler.serve(listeners, registry)?;
-        scheduler.keep_house(&options);
+        let scheduler = Scheduler { shared, addresses };
+        if let Err(error) = scheduler.open(listeners, &options, registry).await {
+            scheduler.stop().await;
+            return Err(error);
+        }
         tracing::info!(
-            scheduler = %shared.driver.me(),
+            scheduler = %scheduler.id(),
             flight = scheduler.addresses.flight,
             http = scheduler.addresses.http,
             cluster = scheduler.addresses.cluster,
@@ -137,28 +136,41 @@ impl Scheduler {
         self.shared.membership.leave().await;
     }
 
-    fn serve(&self, listeners: Listeners, registry: &Registry) -> Result<(), StartError> {
-        let shared = &self.shared;
+    /// Opens one port after the other. Other schedulers come before clients: to make the tables of its
+    /// configuration it has to tell them, and they may be starting and have to tell this one of theirs.
+    async fn open(
+        &self,
+        listeners: Listeners,
+        options: &SchedulerOptions,
+        registry: &Registry,
+    ) -> Result<(), StartError> {
         let metrics = FrontendMetrics::register(registry)?;
-        let service = Arc::new(Service::new(Arc::clone(shared)));
+        let service = Arc::new(Service::new(Arc::clone(&self.shared)));
+        self.serve_cluster(listeners.cluster, Arc::clone(&service));
+        self.keep_house(options);
+        make_tables(&self.shared, options).await?;
+        self.serve_clients((listeners.flight, listeners.http), service, metrics);
+        Ok(())
+    }
+
+    fn serve_cluster(&self, listener: TcpListener, service: Arc<Service>) {
+        let shared = &self.shared;
         let port = ClusterServer::new(ClusterPort {
             shared: Arc::clone(shared),
-            service: Arc::clone(&service),
+            service,
         })
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
         let stop = shared.stop.clone();
         shared.spawn(async move {
-            let incoming = tokio_stream::StreamExt::map(
-                TcpListenerStream::new(listeners.cluster),
-                |connection| {
+            let incoming =
+                tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |connection| {
                     connection.inspect(|stream| {
                         // Without it small messages wait for one another; it fails on no live
                         // connection.
                         let _ = stream.set_nodelay(true);
                     })
-                },
-            );
+                });
             let served = tonic::transport::Server::builder()
                 .http2_keepalive_interval(Some(Duration::from_secs(1)))
                 .http2_keepalive_timeout(Some(Duration::from_secs(2)))
@@ -172,28 +184,29 @@ impl Scheduler {
                 () = stop.cancelled() => {}
             }
         });
+    }
+
+    fn serve_clients(
+        &self,
+        (flight, http): (TcpListener, TcpListener),
+        service: Arc<Service>,
+        metrics: FrontendMetrics,
+    ) {
+        let shared = &self.shared;
         let service: Arc<dyn QueryService> = service;
-        let (flight, stop) = (Arc::clone(&service), shared.stop.clone());
+        let (of_flight, stop) = (Arc::clone(&service), shared.stop.clone());
         let flight_metrics = metrics.clone();
         shared.spawn(async move {
             let options = FlightOptions::default();
-            let served = serve_flight(listeners.flight, flight, options, flight_metrics, stop);
+            let served = serve_flight(flight, of_flight, options, flight_metrics, stop);
             if let Err(error) = served.await {
                 tracing::error!(%error, "the Flight SQL port is closed");
             }
         });
         let stop = shared.stop.clone();
         shared.spawn(async move {
-            serve_http(
-                listeners.http,
-                service,
-                HttpOptions::default(),
-                metrics,
-                stop,
-            )
-            .await;
+            serve_http(http, service, HttpOptions::default(), metrics, stop).await;
         });
-        Ok(())
     }
 
     fn keep_house(&self, options: &SchedulerOptions) {

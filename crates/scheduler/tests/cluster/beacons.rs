@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::support::{Cluster, store};
 
 /// That of a scheduler where nobody answers.
-fn beacon(beat: u64) -> Beacon {
+pub(crate) fn beacon(beat: u64) -> Beacon {
     let nowhere = || "127.0.0.1:1".to_string();
     Beacon {
         scheduler: SchedulerId::new("dead"),

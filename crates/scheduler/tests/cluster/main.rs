@@ -16,6 +16,7 @@ mod nonsense;
 mod port;
 mod queries;
 mod slow_store;
+mod starting;
 mod support;
 mod unreached;
 mod unread;
