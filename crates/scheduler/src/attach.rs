@@ -20,7 +20,7 @@ use crate::links::{LinkId, OUTGOING_MESSAGES};
 use crate::news::News;
 use crate::service::Service;
 use crate::shared::Shared;
-use crate::watching::WATCH_BEAT;
+use crate::watching::{WATCH_BEAT, Watcher};
 use crate::wire::{self, Answer};
 
 /// How long the port of an executor whose stream broke is given to answer.
@@ -121,9 +121,14 @@ impl Cluster for ClusterPort {
 
     type WatchStream = Watching;
 
-    async fn watch(&self, _: Request<cluster::WatchRequest>) -> Result<Response<Watching>, Status> {
+    async fn watch(
+        &self,
+        request: Request<cluster::WatchRequest>,
+    ) -> Result<Response<Watching>, Status> {
         self.shared.reached();
         let shared = Arc::clone(&self.shared);
+        let peer = SchedulerId::new(request.into_inner().from);
+        let watcher = Watcher::begin(&shared, peer);
         #[expect(
             clippy::disallowed_methods,
             reason = "a word now and then is what shows that nothing is wrong"
@@ -131,6 +136,7 @@ impl Cluster for ClusterPort {
         let mut beat = tokio::time::interval(WATCH_BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let beats = IntervalStream::new(beat).map(move |_| {
+            let _ = &watcher;
             Ok(cluster::WatchResponse {
                 scheduler: shared.driver.me().to_string(),
             })

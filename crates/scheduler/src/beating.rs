@@ -22,13 +22,18 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
     )]
     let mut ticks = tokio::time::interval(shared.membership.interval() / LOOKS_PER_BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for look in (0..LOOKS_PER_BEAT).cycle() {
-        ticks.tick().await;
+    let mut looks = (0..LOOKS_PER_BEAT).cycle();
+    loop {
+        // Cancel safety: neither is lost when the other one comes first.
+        let begins = tokio::select! {
+            _ = ticks.tick() => looks.next() == Some(0),
+            () = shared.newcomer.notified() => false,
+        };
         // Who leaves is not to be found any more.
-        let looked = if look > 0 || shared.is_draining() {
-            shared.membership.look().await
-        } else {
+        let looked = if begins && !shared.is_draining() {
             beat(&shared).await
+        } else {
+            shared.membership.look().await
         };
         if let Err(error) = looked {
             tracing::warn!(%error, "the state store does not answer; a beat is missed");
@@ -47,10 +52,10 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
         shared.tell_members();
         watch_peers(&shared);
         tell_the_unaware(&shared);
-        if look == 0 {
+        if begins {
             have_stale_beacons_removed(&shared);
         }
-        if look == 0 && is_forsaken(&shared) {
+        if begins && is_forsaken(&shared) {
             shared.driver.newsroom.tell(News::Doubt);
         }
     }

@@ -1,6 +1,8 @@
 //! Who the schedulers are: the own beacon, those of others, and telling executors.
 
-use std::collections::{BTreeSet, HashSet};
+mod contact;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +11,13 @@ use paceline_model::{Incarnation, SchedulerId};
 use paceline_proto::cluster;
 use paceline_store::{Beacon, Liveness, Members, Roster};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::beating::beat;
 use crate::gone::Gone;
 use crate::shared::Shared;
+use contact::Contact;
 
 /// Beats after which a scheduler whose beacon stands still is held for gone.
 const MISSED_BEATS: u32 = 3;
@@ -28,6 +32,8 @@ pub(crate) struct Membership {
     members: Members,
     seen: Mutex<Seen>,
     interval: Duration,
+    /// Tells when there is something new about contacts.
+    contacts_changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -44,6 +50,13 @@ struct Seen {
     known: BTreeSet<SchedulerId>,
     /// Whether one of those is forgotten by now.
     vanished: bool,
+    /// Schedulers that have ended by themselves, and those that this one was before.
+    left: Gone,
+    contacts: BTreeMap<SchedulerId, Contact>,
+    /// For how long nothing may be heard from a scheduler that this one is in contact with.
+    heard_within: Duration,
+    /// Whether contact with somebody was missing at a look.
+    was_passed_over: bool,
 }
 
 impl Membership {
@@ -59,8 +72,13 @@ impl Membership {
                 gone: Gone::default(),
                 known: BTreeSet::new(),
                 vanished: false,
+                left: Gone::default(),
+                contacts: BTreeMap::new(),
+                heard_within: contact::heard_within(interval),
+                was_passed_over: false,
             }),
             interval,
+            contacts_changed: watch::Sender::new(()),
         }
     }
 
@@ -117,6 +135,8 @@ impl Membership {
 
     fn observe(&self, roster: &Roster, now: Instant) {
         let seen = &mut *self.seen.lock();
+        // Before that is forgotten: it may be about somebody who is gone by now.
+        seen.was_passed_over |= seen.is_passed_over(now);
         seen.liveness.observe(roster, now);
         let beacons = roster.beacons.iter();
         seen.known.extend(beacons.map(|b| b.scheduler.clone()));
@@ -125,6 +145,7 @@ impl Membership {
         seen.vanished |= !seen.known.iter().all(has_beacon);
         seen.known.retain(has_beacon);
         seen.gone.forget(has_beacon);
+        seen.left.forget(has_beacon);
     }
 
     /// Whether the beacon of a scheduler has gone since this was asked last. Perhaps it left a journal that
@@ -258,7 +279,9 @@ impl Membership {
             seen.beaten = None;
             seen.own.beat = 0;
             seen.own.incarnation = Incarnation(Uuid::new_v4());
-            std::mem::replace(&mut seen.own.scheduler, id)
+            let former = std::mem::replace(&mut seen.own.scheduler, id);
+            seen.left.insert(former.clone());
+            former
         };
         let telling = Arc::clone(shared);
         shared.spawn(async move {
@@ -286,9 +309,7 @@ impl Membership {
 
     /// Whether a scheduler is known to be gone.
     pub(crate) fn is_gone(&self, scheduler: &SchedulerId) -> bool {
-        let seen = self.seen.lock();
-        seen.gone.contains(scheduler)
-            || seen.liveness.verdict(scheduler) != Some(paceline_store::Verdict::Live)
+        self.seen.lock().is_gone(scheduler)
     }
 
     /// All live schedulers, as executors are told.

@@ -27,7 +27,7 @@ use crate::members::Membership;
 use crate::options::SchedulerOptions;
 use crate::service::Service;
 use crate::shared::{Shared, assemble};
-use crate::start::{Listeners, beacon, listen, make_tables, open_state};
+use crate::start::{Listeners, beacon, listen, make_tables, meet, open_state};
 use crate::writing::sweep_leftovers;
 
 /// How often records are looked through, and executors that say nothing are looked for.
@@ -149,6 +149,7 @@ impl Scheduler {
         self.serve_cluster(listeners.cluster, Arc::clone(&service));
         self.keep_house(options);
         make_tables(&self.shared, options).await?;
+        meet(&self.shared).await;
         self.serve_clients((listeners.flight, listeners.http), service, metrics);
         Ok(())
     }

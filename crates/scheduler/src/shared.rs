@@ -1,5 +1,8 @@
 //! What all parts of a scheduler share.
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use futures::FutureExt;
 use paceline_core::ownership::{AppendOptions, SuspicionOptions};
 use paceline_core::{Core, Options};
 use paceline_exchange::{ExchangeMetrics, PeerOptions};
-use paceline_model::{ByteSize, Invariant, QueryError};
+use paceline_model::{ByteSize, Invariant, QueryError, SchedulerId};
 use paceline_plan::{Catalog, Engine, EngineOptions, Planner, PlannerOptions};
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{MESSAGE_LIMIT, cluster};
@@ -20,7 +23,7 @@ use paceline_store::{
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) membership: Membership,
     pub(crate) peers: Peers,
     pub(crate) watched: Watched,
+    /// Brings the word that another scheduler watches this one, which does not watch it yet.
+    pub(crate) newcomer: Notify,
     pub(crate) turns: Turns,
     pub(crate) journaling: Journaling,
     pub(crate) endings: Endings,
@@ -94,10 +99,31 @@ impl Shared {
     /// The catalog to plan the next statement with. Whoever changed it while this scheduler was held
     /// for gone did not wait until it knew.
     pub(crate) async fn catalog(&self) -> Result<Catalog, QueryError> {
-        if self.membership.may_be_missed(Instant::now()) || self.is_unreached() {
+        let (membership, now) = (&self.membership, Instant::now());
+        let passed_over = membership.may_be_passed_over(now);
+        if passed_over || membership.may_be_missed(now) || self.is_unreached() {
             self.catalog.doubt();
         }
         self.catalog.current().await
+    }
+
+    /// Another scheduler, to which this one holds a stream, says something.
+    pub(crate) fn heard(self: &Arc<Self>, scheduler: &SchedulerId) {
+        if self.membership.heard(scheduler, Instant::now()) {
+            self.made_contact();
+        }
+    }
+
+    /// There is contact with another scheduler, which may have gone on without this one before. What it
+    /// changed is looked for at once, so that no statement has to.
+    pub(crate) fn made_contact(self: &Arc<Self>) {
+        self.catalog.doubt();
+        let shared = Arc::clone(self);
+        self.spawn_until_stopped(async move {
+            if let Err(error) = shared.catalog().await {
+                tracing::debug!(%error, "the catalog is read before the next statement is planned");
+            }
+        });
     }
 
     /// Runs work beside everything else. A panic ends that work alone, and is counted.
@@ -275,6 +301,7 @@ pub(crate) async fn assemble(
         membership,
         peers: Peers::default(),
         watched: Watched::default(),
+        newcomer: Notify::new(),
         turns: Turns::default(),
         endings: Endings::new(outcomes, journaling.claims.clone()),
         journaling: journaling.clone(),
@@ -306,68 +333,4 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a word")
-}
-
-#[cfg(test)]
-mod tests {
-    use paceline_plan::Change;
-
-    use super::*;
-    use crate::testing::shared;
-
-    #[tokio::test]
-    async fn who_is_reached_by_no_executor_plans_with_the_catalog_as_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let (one, other) = (
-            shared(directory.path()).await,
-            shared(directory.path()).await,
-        );
-        for scheduler in [&one, &other] {
-            scheduler.membership.beat(Instant::now()).await.unwrap();
-        }
-        one.membership.look().await.unwrap();
-        let before = one.catalog().await.unwrap().version();
-        let change = Change::CreateSchema {
-            name: "s".to_string(),
-            if_not_exists: false,
-        };
-        let me = other.driver.me();
-        other.catalog.change(change, &me, None).await.unwrap();
-        assert!(!one.membership.may_be_missed(Instant::now()));
-        assert_eq!(one.catalog().await.unwrap().version(), before.next());
-        for scheduler in [one, other] {
-            scheduler.stop.cancel();
-        }
-    }
-
-    async fn fails() {
-        panic!("as the test has it");
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_counted_and_ends_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let shared = shared(directory.path()).await;
-        shared.spawn(fails());
-        shared.spawn_until_stopped(std::future::pending());
-        shared.stop.cancel();
-        shared.tasks.close();
-        shared.tasks.wait().await;
-        let counted = shared.driver.metrics.violations.of(Invariant::NoPanic);
-        assert_eq!(counted, 1);
-    }
-
-    #[tokio::test]
-    async fn a_scheduler_stops_when_work_that_it_cannot_do_without_panics() {
-        let directory = tempfile::tempdir().unwrap();
-        let shared = shared(directory.path()).await;
-        shared.spawn_vital(std::future::pending());
-        shared.spawn_vital(fails());
-        let stopped = tokio::time::timeout(Duration::from_secs(60), shared.stop.cancelled());
-        stopped.await.unwrap();
-        shared.tasks.close();
-        shared.tasks.wait().await;
-        let counted = shared.driver.metrics.violations.of(Invariant::NoPanic);
-        assert_eq!(counted, 1);
-    }
 }

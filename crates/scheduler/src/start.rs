@@ -1,7 +1,8 @@
-//! What there has to be before a scheduler serves: ports, state, and the tables of its configuration.
+//! What there has to be before a scheduler serves clients: ports, state, the tables of its configuration, and
+//! contact with the other schedulers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use paceline_model::{ErrorClass, Incarnation, QueryError, SchedulerId};
 use paceline_plan::{Change, Planned};
@@ -10,6 +11,7 @@ use paceline_store::{
 };
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::error::StartError;
@@ -21,6 +23,9 @@ const RESULT_LIMITS: Limits = Limits {
     request: Duration::from_secs(30),
     total: Duration::from_secs(60),
 };
+
+/// How long the schedulers that live are given to show that this one and they reach each other.
+const MEETING: Duration = Duration::from_secs(1);
 
 /// The ports, bound, and how others reach them.
 pub(crate) struct Listeners {
@@ -95,6 +100,27 @@ async fn bind(purpose: &'static str, address: SocketAddr) -> Result<TcpListener,
             address,
             source,
         })
+}
+
+/// Waits until this scheduler is in contact with all that live, but for those that do not answer. Before, it
+/// would have to look for changes of the catalog for each of its clients.
+pub(crate) async fn meet(shared: &Shared) {
+    let mut contacts = shared.membership.contacts();
+    let met = async {
+        while shared.membership.awaits_contact(Instant::now()) {
+            // It ends with the scheduler.
+            if contacts.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    if timeout(MEETING, met).await.is_err() {
+        tracing::info!("not in contact with all other schedulers yet");
+    }
+    // Nor does the first of them.
+    if let Err(error) = shared.catalog().await {
+        tracing::debug!(%error, "the catalog is read before the first statement is planned");
+    }
 }
 
 /// Makes the tables of the configuration, unless the catalog has them as they are there.

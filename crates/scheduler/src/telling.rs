@@ -18,8 +18,8 @@ const TELL_AGAIN: Duration = Duration::from_millis(100);
 const TELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Peers {
-    /// Tells every live scheduler of a catalog version, and returns once each of them has it or is
-    /// gone.
+    /// Tells every live scheduler of a catalog version, and returns once each of them has it; or is gone, and
+    /// watched no more, so that it does not rely on being told.
     pub(crate) async fn tell_of_catalog(&self, shared: &Shared, version: CatalogVersion) {
         // Who started a moment ago has a beacon by now, or will read this version by itself.
         while let Err(error) = shared.membership.look().await {
@@ -29,7 +29,7 @@ impl Peers {
                 () = shared.stop.cancelled() => return,
             }
         }
-        let peers = shared.membership.peers();
+        let peers = shared.membership.to_be_told();
         let told = join_all(peers.iter().map(|peer| self.tell(shared, peer, version)));
         // Cancel safety: a look that is given up has seen nothing.
         tokio::select! {
@@ -60,7 +60,7 @@ impl Peers {
                 Ok(Err(status)) => tracing::debug!(peer = %peer.scheduler, %status, "not told"),
                 Err(_) => tracing::debug!(peer = %peer.scheduler, "no answer"),
             }
-            if shared.membership.is_gone(&peer.scheduler) {
+            if shared.membership.may_pass_over(&peer.scheduler) {
                 return;
             }
             tokio::select! {

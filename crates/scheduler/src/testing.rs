@@ -1,4 +1,5 @@
-//! What unit tests of this crate need: state in a directory, and a scheduler that serves nobody.
+//! What unit tests of this crate need: state in a directory, and a scheduler that serves nobody, or other
+//! schedulers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,17 +7,23 @@ use std::time::Instant;
 
 use arrow::datatypes::Schema;
 use paceline_model::{Incarnation, QueryId, SchedulerId};
+use paceline_proto::cluster::cluster_server::{Cluster, ClusterServer};
 use paceline_store::{
     Addresses, Beacon, Journal, JournalMetrics, JournalOptions, Journals, Limits, Members,
     StateLocation, StateStore, StoreMetrics,
 };
 use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
 use uuid::Uuid;
 
+use crate::attach::ClusterPort;
 use crate::identity::Identity;
 use crate::members::Membership;
 use crate::options::SchedulerOptions;
 use crate::record::QueryRecord;
+use crate::service::Service;
 use crate::shared::{Shared, assemble};
 
 /// State in a directory.
@@ -56,10 +63,19 @@ pub(crate) fn beacon(scheduler: SchedulerId, beat: u64) -> Beacon {
 
 /// A scheduler without doors, peers or executors, whose state lies in a directory.
 pub(crate) async fn shared(directory: &Path) -> Arc<Shared> {
-    let options = SchedulerOptions {
+    shared_with(directory, |_| {}).await
+}
+
+/// The same with other options.
+pub(crate) async fn shared_with(
+    directory: &Path,
+    change: impl FnOnce(&mut SchedulerOptions),
+) -> Arc<Shared> {
+    let mut options = SchedulerOptions {
         state: directory.display().to_string(),
         ..SchedulerOptions::default()
     };
+    change(&mut options);
     let (store, identity) = (store(directory), Identity::draw("s"));
     let own = beacon(identity.id(), 0);
     let membership = Membership::new(Members::new(store.clone()), own, options.beat);
@@ -67,6 +83,24 @@ pub(crate) async fn shared(directory: &Path) -> Arc<Shared> {
     let registry = Registry::new();
     let shared = assemble(&options, &registry, identity, stores, membership).await;
     shared.unwrap()
+}
+
+/// Its cluster port.
+pub(crate) fn cluster_port(shared: &Arc<Shared>) -> ClusterPort {
+    ClusterPort {
+        shared: Arc::clone(shared),
+        service: Arc::new(Service::new(Arc::clone(shared))),
+    }
+}
+
+/// Serves a cluster port for as long as the test runs, and returns its address.
+pub(crate) async fn serve(port: impl Cluster) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let incoming = TcpListenerStream::new(listener);
+    let server = Server::builder().add_service(ClusterServer::new(port));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    address
 }
 
 /// A query that a client sent a moment ago.

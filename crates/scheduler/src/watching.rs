@@ -1,4 +1,5 @@
-//! A stream to every other scheduler. Its end shows that one died, its silence that one is cut off.
+//! A stream to every other scheduler. Its end shows that one died, its silence that one is cut off; and who
+//! holds one to this scheduler tells it of every change of the catalog.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -61,6 +62,36 @@ impl Silence {
 #[derive(Debug, Default)]
 pub(crate) struct Watched(Mutex<BTreeSet<SchedulerId>>);
 
+/// A stream that another scheduler holds to this one, for as long as this lives.
+pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    peer: SchedulerId,
+}
+
+impl Watcher {
+    pub(crate) fn begin(shared: &Arc<Shared>, peer: SchedulerId) -> Self {
+        let now = std::time::Instant::now();
+        if shared.membership.watched_by(&peer, now) {
+            shared.made_contact();
+        }
+        let is_watched = shared.watched.0.lock().contains(&peer);
+        if !is_watched && !shared.membership.is_over(&peer) {
+            // It started a moment ago, and would be seen at the next look.
+            shared.newcomer.notify_one();
+        }
+        Watcher {
+            shared: Arc::clone(shared),
+            peer,
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.membership.not_watched_by(&self.peer);
+    }
+}
+
 /// The one watch over a peer. However it ends, another one may begin then.
 struct Watch {
     shared: Arc<Shared>,
@@ -80,6 +111,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.shared.membership.gives_up(&self.peer);
         self.shared.watched.0.lock().remove(&self.peer);
     }
 }
@@ -101,6 +133,8 @@ enum Ended {
     Broken,
     /// Another one answers there, so the process that was watched is no more.
     Replaced,
+    /// This scheduler has another id by now, by which the peer has to know it.
+    Renamed,
 }
 
 /// Watches a peer until it is gone.
@@ -110,7 +144,11 @@ async fn watch(only: Watch, peer: Beacon) {
     let tell = |evidence| shared.driver.newsroom.tell(News::Evidence(evidence));
     let mut silence = Silence::after_a_word(Instant::now());
     while !shared.membership.is_gone(&peer.scheduler) {
+        shared.membership.watches(&peer.scheduler);
         let ended = stream(shared, peer, &mut silence).await;
+        let is_silent = matches!(ended, Ended::Unanswered | Ended::Replaced);
+        let membership = &shared.membership;
+        membership.watches_no_more(&peer.scheduler, is_silent);
         if matches!(ended, Ended::Replaced) || is_dead(&peer.addresses.cluster, &ended).await {
             tell(Evidence::Refused {
                 scheduler: scheduler(),
@@ -135,8 +173,9 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
     let Ok(mut client) = shared.peers.client(&peer.addresses.cluster) else {
         return Ended::Unanswered;
     };
+    let me = shared.driver.me();
     let request = cluster::WatchRequest {
-        from: shared.driver.me().to_string(),
+        from: me.to_string(),
     };
     let open = async {
         let mut stream = client.watch(request).await.ok()?.into_inner();
@@ -152,6 +191,7 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
         return Ended::Replaced;
     }
     *silence = Silence::after_a_word(Instant::now());
+    shared.heard(&peer.scheduler);
     shared
         .driver
         .newsroom
@@ -166,6 +206,7 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
             beat = beat => match beat {
                 Ok(Ok(Some(beat))) if beat.scheduler == there => {
                     *silence = Silence::after_a_word(Instant::now());
+                    shared.heard(&peer.scheduler);
                 }
                 Ok(Ok(Some(_))) => return Ended::Replaced,
                 _ => return Ended::Broken,
@@ -173,6 +214,9 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
             changed = changes.changed() => {
                 if changed.is_err() || shared.membership.is_gone(&peer.scheduler) {
                     return Ended::Broken;
+                }
+                if shared.driver.me() != me {
+                    return Ended::Renamed;
                 }
             }
         }
@@ -226,11 +270,12 @@ async fn breaks_off(mut there: TcpStream) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use paceline_store::Members;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::testing::shared;
+    use crate::testing::{beacon, cluster_port, serve, shared, shared_with, store};
 
     /// As the ports of a process that was killed may be seen: a connection is made before they close.
     #[tokio::test]
@@ -282,6 +327,43 @@ mod tests {
         assert_eq!(silence.lasts(after(3_603_000)), Duration::from_secs(5));
         silence = Silence::after_a_word(after(3_603_000));
         assert_eq!(silence.lasts(after(3_603_000)), Duration::ZERO);
+    }
+
+    /// Or those would hold it for one that does not tell them of the catalog.
+    #[tokio::test]
+    async fn who_has_another_id_is_known_by_it_to_those_whom_it_watches() {
+        let directory = tempfile::tempdir().unwrap();
+        // What was heard a moment ago does not grow old.
+        let beat = Duration::from_secs(3600);
+        let shared = async || shared_with(directory.path(), |options| options.beat = beat).await;
+        let (one, other) = (shared().await, shared().await);
+        let members = Members::new(store(directory.path()));
+        let mut served = beacon(other.driver.me(), 1);
+        served.addresses.cluster = serve(cluster_port(&other)).await;
+        members.beat(&served).await.unwrap();
+        one.membership.look().await.unwrap();
+        watch_peers(&one);
+        let is_known = async |id: SchedulerId| {
+            members.beat(&beacon(id.clone(), 1)).await.unwrap();
+            other.membership.look().await.unwrap();
+            other.membership.heard(&id, std::time::Instant::now());
+            let mut contacts = other.membership.contacts();
+            let now = std::time::Instant::now();
+            let met = contacts.wait_for(|()| !other.membership.awaits_contact(now));
+            let met = tokio::time::timeout(Duration::from_secs(60), met).await;
+            assert!(met.is_ok(), "{id} is not known to watch");
+        };
+        let former = one.driver.me();
+        is_known(former.clone()).await;
+        one.driver.fence(|identity| {
+            identity.renew();
+        });
+        one.driver.newsroom.change();
+        other.membership.has_left(&former);
+        is_known(one.driver.me()).await;
+        for scheduler in [&one, &other] {
+            scheduler.stop.cancel();
+        }
     }
 
     #[tokio::test]

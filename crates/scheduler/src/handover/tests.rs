@@ -3,16 +3,13 @@ use std::sync::Arc;
 use futures::stream::Empty;
 use paceline_frontend::SessionSettings;
 use paceline_proto::cluster::cluster_client::ClusterClient;
-use paceline_proto::cluster::cluster_server::{Cluster, ClusterServer};
+use paceline_proto::cluster::cluster_server::Cluster;
 use paceline_store::Members;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
-use crate::attach::ClusterPort;
-use crate::testing::{beacon, shared, store};
+use crate::testing::{beacon, cluster_port, serve, shared, store};
 
 fn statement() -> Statement {
     Statement::new("SELECT 1", SessionSettings::default(), Origin::Http)
@@ -40,16 +37,6 @@ async fn what_is_passed_on_is_what_its_client_sent() {
     let again = service.accept_submission(sent).await.unwrap();
     assert_eq!(again.query, accepted.query);
     shared.stop.cancel();
-}
-
-/// Serves a cluster port for as long as the test runs, and returns its address.
-async fn serve(port: impl Cluster) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let incoming = TcpListenerStream::new(listener);
-    let server = Server::builder().add_service(ClusterServer::new(port));
-    tokio::spawn(server.serve_with_incoming(incoming));
-    address
 }
 
 fn client(address: &str) -> ClusterClient<Channel> {
@@ -133,12 +120,8 @@ async fn what_is_passed_on_to_one_that_falls_silent_is_one_query_with_the_next()
         members.beat(&shown).await.unwrap();
         leaving.membership.look().await.unwrap();
     };
-    let (me, service) = (next.driver.me(), Service::new(Arc::clone(&next)));
-    let address = serve(ClusterPort {
-        shared: Arc::clone(&next),
-        service: Arc::new(service),
-    })
-    .await;
+    let me = next.driver.me();
+    let address = serve(cluster_port(&next)).await;
     // It is asked first.
     let silent = SchedulerId::new("a");
     assert!(silent < me);

@@ -67,6 +67,9 @@ impl Takeover {
         let metrics = &self.shared.driver.metrics;
         metrics.unreadable(found.left_out.len());
         self.shared.membership.gone_for_good(&journal);
+        if found.sealed_by() == Some(&journal) {
+            self.shared.membership.has_left(&journal);
+        }
         let gone = Evidence::Gone {
             scheduler: journal.clone(),
         };

@@ -36,6 +36,12 @@ pub(crate) fn scheduler_options(state: &Path) -> SchedulerOptions {
     }
 }
 
+/// Where a scheduler of a test listens, whatever address it shows to others.
+pub(crate) fn here(address: &str) -> String {
+    let (_, port) = address.rsplit_once(':').unwrap();
+    format!("127.0.0.1:{port}")
+}
+
 /// The state in a directory, as one more process would open it.
 pub(crate) fn store(state: &Path) -> StateStore {
     let shown = state.display().to_string();
@@ -149,10 +155,8 @@ impl Cluster {
     }
 
     pub(crate) fn url(&self, scheduler: usize, path: &str) -> String {
-        format!(
-            "http://{}{path}",
-            self.schedulers[scheduler].addresses().http
-        )
+        let http = &self.schedulers[scheduler].addresses().http;
+        format!("http://{}{path}", here(http))
     }
 
     pub(crate) async fn get(&self, scheduler: usize, path: &str) -> serde_json::Value {

@@ -106,6 +106,14 @@ impl Liveness {
         self.with_verdict(Verdict::Gone)
     }
 
+    /// All schedulers that are live, in order of their names, and whether each had a beacon when it was
+    /// looked last.
+    pub fn counted(&self) -> impl Iterator<Item = (&SchedulerId, bool)> {
+        let all = self.seen.iter();
+        all.filter(move |(_, seen)| self.judge(seen) == Verdict::Live)
+            .map(|(scheduler, seen)| (scheduler, seen.beacon.is_some()))
+    }
+
     /// For how long a scheduler has been silent, if it was seen at all.
     pub fn silence(&self, scheduler: &SchedulerId) -> Option<Duration> {
         self.seen.get(scheduler).map(|seen| seen.silence)
@@ -256,5 +264,8 @@ mod tests {
         };
         assert_eq!(names(liveness.live().collect()), ["a"]);
         assert_eq!(names(liveness.gone().collect()), ["b"]);
+        liveness.observe(&roster(&[]), start + BEAT * 4);
+        let counted: Vec<_> = liveness.counted().collect();
+        assert_eq!(counted, [(&SchedulerId::new("a"), false)]);
     }
 }
