@@ -11,6 +11,7 @@ use paceline_plan::Planned;
 use paceline_proto::state::Known;
 use tokio::time::Instant;
 
+use crate::finding::leaving;
 use crate::news::News;
 use crate::record::QueryRecord;
 use crate::requested::Requested;
@@ -35,6 +36,10 @@ impl Service {
             return Ok(());
         }
         let begun = Instant::now().into_std();
+        // One that leaves has no journal to record it in.
+        let Some(_entering) = shared.entrance.enter() else {
+            return Err(leaving());
+        };
         let session = session(&afresh.session)?;
         let catalog = shared.catalog().await?;
         let values = parameters(afresh.parameters.as_ref())?;

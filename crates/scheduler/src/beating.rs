@@ -29,8 +29,8 @@ pub(crate) async fn keep_beating(shared: Arc<Shared>) {
             _ = ticks.tick() => looks.next() == Some(0),
             () = shared.newcomer.notified() => false,
         };
-        // Who leaves is not to be found any more.
-        let looked = if begins && !shared.is_draining() {
+        // Who leaves is not to be found any more; until then it would be held for gone.
+        let looked = if begins && !shared.is_leaving() {
             beat(&shared).await
         } else {
             shared.membership.look().await

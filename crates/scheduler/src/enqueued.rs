@@ -53,9 +53,9 @@ impl Service {
             }
         }
         let kept = request.result_ttl.unwrap_or(shared.submitted_ttl);
-        if shared.is_draining() {
+        let Some(_entering) = shared.entrance.enter() else {
             return pass_on_submission(shared, &request, kept).await;
-        }
+        };
         let durable = Durable {
             query,
             named: name,

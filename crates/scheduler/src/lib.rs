@@ -36,6 +36,7 @@ mod driver;
 mod duties;
 mod endings;
 mod enqueued;
+mod entrance;
 mod error;
 mod finding;
 mod garbage;

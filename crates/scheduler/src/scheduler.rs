@@ -22,7 +22,7 @@ use crate::driver::Driver;
 use crate::error::StartError;
 use crate::garbage::sweep_garbage;
 use crate::identity::Identity;
-use crate::leaving::{close_journal, hand_over};
+use crate::leaving::leave;
 use crate::members::Membership;
 use crate::options::SchedulerOptions;
 use crate::service::Service;
@@ -35,12 +35,6 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
 /// Beats between two looks at whether the own journal could be shorter.
 const SHORTEN_BEATS: u32 = 20;
-
-/// How often one that leaves looks whether somebody still waits.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// How long one that leaves tries to close its journal, at most: while the store is away it cannot.
-const CLOSING: Duration = Duration::from_secs(10);
 
 /// A running scheduler. Dropping it stops it without grace; see [`drain`](Self::drain).
 #[derive(Debug)]
@@ -90,34 +84,10 @@ impl Scheduler {
         &self.addresses
     }
 
-    /// Hands its queries over to the other schedulers, or finishes them if there are none; serves its
-    /// clients until they have their answers or `patience` is over; then stops.
+    /// Accepts what it has begun to; hands its queries over to the other schedulers, or finishes them if
+    /// there are none; serves its clients until they have their answers or `patience` is over; then stops.
     pub async fn drain(&self, patience: Duration) {
-        self.shared.begin_draining();
-        self.shared.membership.leave().await;
-        let idle = async {
-            if !self.shared.membership.peers().is_empty() {
-                hand_over(&self.shared).await;
-            }
-            while self.shared.driver.busy() {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "at the end of the process; what every reader does is not worth telling"
-                )]
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        if tokio::time::timeout(patience, idle).await.is_err() {
-            tracing::warn!("stopping although clients still wait, or queries are not handed over");
-        }
-        // Also after a hand-over: whoever took over may be leaving as well.
-        let closing = close_journal(&self.shared);
-        if tokio::time::timeout(CLOSING.min(patience), closing)
-            .await
-            .is_err()
-        {
-            tracing::warn!("the journal could not be closed in time; another scheduler will");
-        }
+        leave(&self.shared, patience).await;
         self.stop().await;
     }
 
@@ -130,6 +100,7 @@ impl Scheduler {
     /// Stops now: running queries are dropped, connections are closed.
     pub async fn stop(&self) {
         self.shared.begin_draining();
+        self.shared.begin_leaving();
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

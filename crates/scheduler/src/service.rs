@@ -57,7 +57,8 @@ impl Service {
         let accepted = Instant::now();
         // What runs by itself was passed on with all that its client wants of it, or came just before.
         let by_itself = durable.as_ref().is_some_and(|it| it.kept.is_some());
-        if self.shared.is_draining() && !by_itself {
+        let entering = self.shared.entrance.enter();
+        if entering.is_none() && !by_itself {
             return handover::pass_on(&self.shared, request).await;
         }
         let session = session(&request.session)?;

@@ -31,6 +31,7 @@ use url::Url;
 use crate::catalog::Catalogs;
 use crate::driver::{Driver, Parts};
 use crate::endings::Endings;
+use crate::entrance::Entrance;
 use crate::error::StartError;
 use crate::identity::Identity;
 use crate::journaling::Journaling;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Brings the word that another scheduler watches this one, which does not watch it yet.
     pub(crate) newcomer: Notify,
     pub(crate) turns: Turns,
+    pub(crate) entrance: Entrance,
     pub(crate) journaling: Journaling,
     pub(crate) endings: Endings,
     pub(crate) exchange_peers: paceline_exchange::Peers,
@@ -81,6 +83,7 @@ pub(crate) struct Shared {
     /// The members as executors were told last.
     told: Mutex<cluster::Members>,
     draining: AtomicBool,
+    leaving: AtomicBool,
     handed_over: AtomicBool,
     store_away: AtomicBool,
 }
@@ -171,9 +174,15 @@ impl Shared {
         }
     }
 
-    /// Notes that this scheduler is about to leave.
+    /// Notes that this scheduler is about to leave: it accepts nothing that comes from now on.
     pub(crate) fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.entrance.close();
+    }
+
+    /// Notes that all that it had begun to accept is accepted: it shows itself to others no more.
+    pub(crate) fn begin_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
     }
 
     /// Notes that its queries are others' by now.
@@ -184,6 +193,11 @@ impl Shared {
     /// Whether this scheduler is about to leave.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether it is not to be found any more.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether its queries are others' by now.
@@ -304,6 +318,7 @@ pub(crate) async fn assemble(
         newcomer: Notify::new(),
         turns: Turns::default(),
         endings: Endings::new(outcomes, journaling.claims.clone()),
+        entrance: Entrance::default(),
         journaling: journaling.clone(),
         exchange_peers: paceline_exchange::Peers::new(PeerOptions::default()),
         exchange_metrics: ExchangeMetrics::register(registry)?,
@@ -318,6 +333,7 @@ pub(crate) async fn assemble(
         tasks: TaskTracker::new(),
         told: Mutex::default(),
         draining: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
         handed_over: AtomicBool::new(false),
         store_away: AtomicBool::new(false),
     });

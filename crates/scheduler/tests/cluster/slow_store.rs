@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const BUCKET: &str = "/bucket/";
 
@@ -29,6 +30,37 @@ pub(crate) struct SlowStore {
     write: Duration,
     endpoint: String,
     is_away: Arc<AtomicBool>,
+    reads: Reads,
+}
+
+/// Reads that are held up.
+#[derive(Clone)]
+struct Reads {
+    /// Below which folder.
+    held: watch::Sender<Option<&'static str>>,
+    /// How many there have been.
+    count: Arc<AtomicUsize>,
+}
+
+impl Reads {
+    fn new() -> Self {
+        Reads {
+            held: watch::Sender::new(None),
+            count: Arc::default(),
+        }
+    }
+
+    /// Returns once this one may go on.
+    async fn pass(&self, key: &str) {
+        let is_below = |folder: Option<&str>| folder.is_some_and(|folder| key.contains(folder));
+        let is_held = is_below(*self.held.borrow());
+        if is_held {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut held = self.held.subscribe();
+        // It ends with the store.
+        let _ = held.wait_for(|folder| !is_below(*folder)).await;
+    }
 }
 
 impl SlowStore {
@@ -41,6 +73,7 @@ impl SlowStore {
             write,
             endpoint,
             is_away: Arc::default(),
+            reads: Reads::new(),
         };
         let router = Router::new().fallback(answer).with_state(store.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -63,6 +96,20 @@ impl SlowStore {
     /// From now on no write is answered.
     pub(crate) fn go_away(&self) {
         self.is_away.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on no read below a folder is answered, until all may go on.
+    pub(crate) fn hold_reads(&self, folder: &'static str) {
+        self.reads.held.send_replace(Some(folder));
+    }
+
+    /// How many reads have been held up so far.
+    pub(crate) fn reads_held(&self) -> usize {
+        self.reads.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn let_reads_go(&self) {
+        self.reads.held.send_replace(None);
     }
 
     /// How often something was written below a folder.
@@ -171,7 +218,10 @@ async fn answer(
                 .await
         }
         Method::GET if query.contains_key("list-type") => store.list(&query),
-        Method::GET => store.get(&key),
+        Method::GET => {
+            store.reads.pass(&key).await;
+            store.get(&key)
+        }
         Method::POST if query.contains_key("delete") => store.delete_all(&body),
         Method::DELETE => {
             store.objects.lock().there.remove(&key);

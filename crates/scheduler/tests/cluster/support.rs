@@ -1,5 +1,6 @@
 //! A small cluster.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +45,12 @@ pub(crate) fn here(address: &str) -> String {
 
 /// The state in a directory, as one more process would open it.
 pub(crate) fn store(state: &Path) -> StateStore {
-    let shown = state.display().to_string();
-    let location = StateLocation::parse(&shown, &Default::default(), []).unwrap();
+    store_at(&state.display().to_string(), &BTreeMap::new())
+}
+
+/// The same wherever the state lies.
+pub(crate) fn store_at(state: &str, options: &BTreeMap<String, String>) -> StateStore {
+    let location = StateLocation::parse(state, options, []).unwrap();
     let metrics = StoreMetrics::register(&Registry::new()).unwrap();
     StateStore::open(&location, Limits::default(), metrics).unwrap()
 }
