@@ -22,7 +22,8 @@ const LIMITS: [&str; 2] = ["timeout", "connect_timeout"];
 /// Refuses options that the kind of location does not have.
 pub(crate) fn check(location: &StateLocation) -> Result<(), LocationError> {
     let (usual, known): (_, fn(&str) -> bool) = match location.kind {
-        Kind::Directory(_) | Kind::Memory => ("none", |_| false),
+        Kind::Directory(_) => ("sync", |name| name == "sync"),
+        Kind::Memory => ("none", |_| false),
         Kind::S3 => (S3_USUAL, |name| name.parse::<AmazonS3ConfigKey>().is_ok()),
         Kind::Gcs => (GCS_USUAL, |name| name.parse::<GoogleConfigKey>().is_ok()),
         Kind::Azure => (AZURE_USUAL, |name| name.parse::<AzureConfigKey>().is_ok()),
@@ -35,6 +36,10 @@ pub(crate) fn check(location: &StateLocation) -> Result<(), LocationError> {
                 usual,
             });
         }
+    }
+    let sync = location.setting(&["sync"]);
+    if sync.is_some_and(|sync| !matches!(sync, "true" | "false")) {
+        return Err(location.unusable("its option sync has to be true or false"));
     }
     let plain = [
         "endpoint",

@@ -12,12 +12,21 @@
 //!            └── nothing there ──┘  (the same bytes again; after SENDS times: Unknown)
 //! ```
 //!
+//! In a directory that is synced, yes means that it outlasts a power cut (see [`crate::directory`]), and
+//! what is read back is synced before it is told of.
+//!
 //! Sending again is safe, because the same bytes under the same key are the same write: if an
 //! earlier one lands late, it is this one.
 
-use bytes::Bytes;
-use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use std::io;
+use std::path::Path;
 
+use bytes::Bytes;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use tokio::time::timeout_at;
+
+use crate::directory;
 use crate::frame::{self, WriteId};
 use crate::request::{Failure, FailureKind, Operation, backoff};
 use crate::{Key, StateStore, StoreError};
@@ -80,11 +89,7 @@ impl StateStore {
                 tokio::time::sleep(backoff(send)).await;
             }
             requests += 1;
-            let sent = self.inner.objects.put_opts(
-                &path,
-                PutPayload::from_bytes(body.clone()),
-                PutOptions::from(PutMode::Create),
-            );
+            let sent = self.send(&path, &body);
             let Failure { kind, reason } =
                 match self.request(Operation::Create, deadline, sent).await {
                     Ok(_) => return Ok((Created::Won, requests)),
@@ -94,7 +99,14 @@ impl StateStore {
             let refused = kind == FailureKind::Refused && !in_doubt;
             requests += 1;
             match self.read_whole(key, deadline).await {
-                Ok(Some(found)) => return Ok((judge(write, found), requests)),
+                Ok(Some(found)) => {
+                    let kept = timeout_at(deadline, self.keep(&path)).await;
+                    return match kept {
+                        Ok(Ok(())) => Ok((judge(write, found), requests)),
+                        Ok(Err(error)) => Err(self.unknown(key, error.to_string())),
+                        Err(_) => Err(self.unknown(key, reason)),
+                    };
+                }
                 Err(damaged @ StoreError::Corrupt { .. }) => return Err(damaged),
                 Ok(None) | Err(_) if refused => {
                     return Err(self.refused(Operation::Create, key, reason));
@@ -104,6 +116,31 @@ impl StateStore {
             }
         }
         Err(self.unknown(key, last))
+    }
+
+    /// Sends a create once.
+    async fn send(&self, path: &ObjectPath, body: &Bytes) -> object_store::Result<()> {
+        if self.inner.synced {
+            let (name, body) = (path.to_string(), body.clone());
+            let create = move |at: &Path| directory::create(&at.join(name), &body);
+            if let Some(created) = self.in_directory(create).await {
+                return created.map_err(|error| directory::failure(path, error));
+            }
+        }
+        let payload = PutPayload::from_bytes(body.clone());
+        let options = PutOptions::from(PutMode::Create);
+        let put = self.inner.objects.put_opts(path, payload, options);
+        put.await.map(drop)
+    }
+
+    /// Sees to it that what was found stays: who created it may not have come to that yet.
+    async fn keep(&self, path: &ObjectPath) -> io::Result<()> {
+        if !self.inner.synced {
+            return Ok(());
+        }
+        let name = path.to_string();
+        let keep = move |at: &Path| directory::keep(at, &at.join(name));
+        self.in_directory(keep).await.unwrap_or(Ok(()))
     }
 }
 

@@ -27,6 +27,10 @@ impl WriteId {
 /// Why a body could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
+    #[error(
+        "it is empty, as what a machine wrote whose power was cut; what it said is lost. If no name in its folder has a higher number, remove it, and what came before goes on"
+    )]
+    Empty,
     #[error("it does not begin as state of Paceline does")]
     Foreign,
     #[error("its payload is damaged or cut short (the checksum differs)")]
@@ -44,6 +48,9 @@ pub(crate) fn seal(write: WriteId, payload: &[u8]) -> Bytes {
 
 /// The write that made a body, and the payload.
 pub(crate) fn open(body: &Bytes) -> Result<(WriteId, Bytes), FrameError> {
+    if body.is_empty() {
+        return Err(FrameError::Empty);
+    }
     let header = body.get(..HEADER_LEN).ok_or(FrameError::Foreign)?;
     let text = std::str::from_utf8(header).map_err(|_| FrameError::Foreign)?;
     let line = text.strip_suffix('\n').ok_or(FrameError::Foreign)?;

@@ -37,6 +37,7 @@ mod catalog;
 mod cluster;
 mod connect;
 mod create;
+mod directory;
 mod error;
 mod frame;
 mod garbage;

@@ -157,6 +157,11 @@ impl StateLocation {
         !matches!(self.kind, Kind::Directory(_) | Kind::Memory)
     }
 
+    /// Whether what is created there is to be synced: in a directory, unless an option says no.
+    pub(crate) fn is_synced(&self) -> bool {
+        matches!(self.kind, Kind::Directory(_)) && self.setting(&["sync"]) != Some("false")
+    }
+
     pub(crate) fn unusable(&self, reason: impl AsRef<str>) -> LocationError {
         LocationError::Unusable {
             location: self.shown.clone(),
@@ -292,6 +297,13 @@ mod tests {
             "{said}"
         );
         assert!(parse("/var/lib/paceline", &[("region", "x")]).is_err());
+        for (value, is_synced) in [("false", false), ("true", true)] {
+            let location = parse("/var/lib/paceline", &[("sync", value)]).unwrap();
+            assert_eq!(location.is_synced(), is_synced);
+        }
+        let said = parse("/var/lib/paceline", &[("sync", "no")]).unwrap_err();
+        assert!(said.to_string().contains("true or false"), "{said}");
+        assert!(parse("s3://bucket", &[("sync", "false")]).is_err());
         let environment = [
             ("AWS_PAGER".to_string(), "less".to_string()),
             ("AWS_REGION".to_string(), "eu-west-1".to_string()),

@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: StoreMetrics,
     /// Where it lies in the file system, if it does.
     directory: Option<PathBuf>,
+    /// Whether what is created there outlasts a power cut.
+    pub(crate) synced: bool,
     shown: String,
     scrubber: Scrubber,
 }
@@ -68,6 +70,7 @@ impl StateStore {
                     Kind::Directory(path) => Some(path.clone()),
                     Kind::Memory | Kind::S3 | Kind::Gcs | Kind::Azure => None,
                 },
+                synced: location.is_synced(),
                 shown: location.shown.clone(),
                 scrubber: location.scrubber.clone(),
             }),
@@ -89,6 +92,7 @@ impl StateStore {
                 limits,
                 metrics,
                 directory: None,
+                synced: false,
                 shown: shown.into(),
                 scrubber: Scrubber::default(),
             }),

@@ -47,7 +47,8 @@ section! {
         location: String = String::new(),
         /// Options of the store, such as endpoint, region, access_key_id, secret_access_key,
         /// allow_http. What is not given here is taken from the usual variables (AWS_…, GOOGLE_…,
-        /// AZURE_…).
+        /// AZURE_…). A directory has one: sync, which is true unless it is said to be false; then
+        /// what was acknowledged may be lost, or damaged, when the machine loses its power.
         options: Masked = Masked::default(),
     }
 }

@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use paceline_model::CatalogVersion;
 use paceline_store::{
-    ClusterIdentity, Created, Key, Limits, LocationError, ProbeError, StateLocation, StateStore,
-    StoreError, probe,
+    CatalogLog, ClusterIdentity, Created, Key, Limits, LocationError, OnExisting, ProbeError,
+    StateLocation, StateStore, StoreError, probe,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::catalog::{by, table};
 use crate::ministack::MiniStack;
-use crate::places::{LIMITS, metrics};
+use crate::places::{LIMITS, inside, metrics};
 
 const SECRET: &str = "hunter2hunter2";
 
@@ -43,6 +45,26 @@ async fn a_directory_is_made_and_found_again() {
     let founded = ClusterIdentity::establish(&one).await.unwrap();
     assert_eq!(ClusterIdentity::establish(&other).await, Ok(founded));
     assert!(inside.join("cluster").is_file());
+}
+
+#[tokio::test]
+async fn what_a_power_cut_left_empty_is_named_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = inside(directory.path());
+    let written = table("t", "here", OnExisting::Refuse);
+    let log = CatalogLog::open(state.clone()).await.unwrap();
+    log.append(&written, &by("s")).await.unwrap();
+    let empty = Key::new("catalog").numbered(2).to_string();
+    std::fs::write(directory.path().join(&empty), b"").unwrap();
+
+    let refused = CatalogLog::open(state.clone()).await.unwrap_err();
+    let said = refused.to_string();
+    for word in [empty.as_str(), "it is empty", "remove it"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    std::fs::remove_file(directory.path().join(&empty)).unwrap();
+    let log = CatalogLog::open(state).await.unwrap();
+    assert_eq!(log.current().version(), CatalogVersion(1));
 }
 
 #[tokio::test]

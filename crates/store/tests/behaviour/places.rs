@@ -1,5 +1,6 @@
 //! The stores that the suite runs against.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use paceline_store::{Limits, StateStore, StoreMetrics};
+use paceline_store::{Limits, StateLocation, StateStore, StoreMetrics};
 use prometheus::Registry;
 
 use crate::faulty::FaultyStore;
@@ -28,7 +29,7 @@ pub(crate) struct Place {
     name: &'static str,
     rooms: AtomicU64,
     /// Kept alive for as long as the place is used.
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
     _server: Option<MiniStack>,
 }
 
@@ -38,12 +39,13 @@ impl Place {
     }
 
     pub(crate) fn directory() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("directory").tempdir();
+        let directory = directory.unwrap();
         let objects = LocalFileSystem::new_with_prefix(directory.path())
             .unwrap()
             .with_automatic_cleanup(true);
         Place {
-            _directory: Some(directory),
+            directory: Some(directory),
             ..Place::new("directory", Arc::new(objects))
         }
     }
@@ -71,7 +73,7 @@ impl Place {
             objects,
             name,
             rooms: AtomicU64::new(0),
-            _directory: None,
+            directory: None,
             _server: None,
         }
     }
@@ -79,9 +81,14 @@ impl Place {
     /// An empty part of the store.
     pub(crate) fn fresh(&self) -> Room {
         let number = self.rooms.fetch_add(1, Ordering::Relaxed);
-        let prefix = Path::from(format!("room{number}"));
+        let prefix = format!("room{number}");
+        let directory = self.directory.as_ref();
         Room {
-            objects: Arc::new(PrefixStore::new(Arc::clone(&self.objects), prefix)),
+            directory: directory.map(|directory| directory.path().join(&prefix)),
+            objects: Arc::new(PrefixStore::new(
+                Arc::clone(&self.objects),
+                Path::from(prefix),
+            )),
             name: self.name,
         }
     }
@@ -91,12 +98,17 @@ impl Place {
 pub(crate) struct Room {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) name: &'static str,
+    /// Where it lies in the file system, if it does.
+    directory: Option<PathBuf>,
 }
 
 impl Room {
     /// The state in it, as one more process would open it.
     pub(crate) fn open(&self) -> StateStore {
-        over(Arc::clone(&self.objects), self.name)
+        match &self.directory {
+            Some(directory) => inside(directory),
+            None => over(Arc::clone(&self.objects), self.name),
+        }
     }
 
     /// The same, through faults.
@@ -105,6 +117,13 @@ impl Room {
         let state = over(Arc::clone(&faulty) as Arc<dyn ObjectStore>, self.name);
         (faulty, state)
     }
+}
+
+/// The state in a directory.
+pub(crate) fn inside(directory: &std::path::Path) -> StateStore {
+    let shown = directory.display().to_string();
+    let location = StateLocation::parse(&shown, &Default::default(), []).unwrap();
+    StateStore::open(&location, LIMITS, metrics()).unwrap()
 }
 
 pub(crate) fn over(objects: Arc<dyn ObjectStore>, name: &str) -> StateStore {

@@ -4,19 +4,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use paceline_store::{Created, Key, Results, StateLocation, StateStore, Swept};
+use paceline_store::{Created, Key, Results, Swept};
 
 use crate::garbage::{beat, garbage};
 use crate::journal::query;
-use crate::places::{LIMITS, metrics};
+use crate::places::inside;
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn open(directory: &Path) -> StateStore {
-    let shown = directory.display().to_string();
-    let location = StateLocation::parse(&shown, &Default::default(), []).unwrap();
-    StateStore::open(&location, LIMITS, metrics()).unwrap()
-}
 
 /// A file that was written last at that time, as were the folders that it is in.
 fn leave(directory: &Path, name: &str, written: SystemTime) -> PathBuf {
@@ -34,7 +28,7 @@ fn leave(directory: &Path, name: &str, written: SystemTime) -> PathBuf {
 async fn what_interrupted_uploads_left_goes_in_time_and_is_never_listed() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let state = open(directory);
+    let state = inside(directory);
     beat(state.clone()).await;
     let beacon = fs::metadata(directory.join("members/b")).unwrap();
     let now = beacon.modified().unwrap();
