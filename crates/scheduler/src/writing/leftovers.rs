@@ -196,9 +196,6 @@ fn named_by(catalog: &CatalogSnapshot, table: TableId, query: QueryId) -> Option
         _ => None,
     });
     let stored = tables.next()?;
-    let own = stored
-        .writes
-        .iter()
-        .filter(|written| written.query == query);
+    let own = stored.writes().filter(|written| written.query == query);
     Some(own.flat_map(|written| names(&written.files)).collect())
 }

@@ -67,7 +67,7 @@ impl CatalogLog {
         version: CatalogVersion,
     ) -> Result<CatalogSnapshot, CatalogError> {
         if self.current.read().version() < version {
-            let tail = self.tail.lock().await;
+            let tail = self.tail().await;
             let current = self.current();
             if current.version() < version {
                 let read = self.fold(current, version).await?;
@@ -82,7 +82,18 @@ impl CatalogLog {
     /// # Errors
     /// [`CatalogError`] if the store cannot say whether there is more, or it is not understood.
     pub async fn refresh_tail(&self) -> Result<CatalogSnapshot, CatalogError> {
-        let tail = self.tail.lock().await;
+        self.read_on(&self.tail().await).await
+    }
+
+    /// Waits for one's turn to read on or to append.
+    pub(super) async fn tail(&self) -> MutexGuard<'_, ()> {
+        self.tail.lock().await
+    }
+
+    pub(super) async fn read_on(
+        &self,
+        tail: &MutexGuard<'_, ()>,
+    ) -> Result<CatalogSnapshot, CatalogError> {
         loop {
             let current = self.current();
             let next = current.version().next();
@@ -90,7 +101,7 @@ impl CatalogLog {
                 None => return Ok(current),
                 Some(payload) => {
                     let entry = self.decode(next, &payload)?;
-                    self.advance(&tail, current.apply(&entry));
+                    self.advance(tail, current.apply(&entry));
                 }
             }
         }
@@ -134,6 +145,7 @@ impl CatalogLog {
         // What this process knows may be old, and a refusal must not rest on what is old.
         let mut fresh = false;
         let mut tries = 0;
+        let tail = self.tail().await;
         while tries < TRIES {
             let current = self.current();
             if name.is_some_and(|name| current.carried_out(name.query).is_some()) {
@@ -151,14 +163,14 @@ impl CatalogLog {
                 },
                 Err(error) if fresh => return Err(error),
                 Ok(None) | Err(_) => {
-                    self.refresh_tail().await?;
+                    self.read_on(&tail).await?;
                     fresh = true;
                     continue;
                 }
             };
             tries += 1;
-            let tried = self.try_append(&current, change, by, name).await?;
-            if let Some(version) = tried {
+            let tried = self.try_append(&tail, &current, change, by, name);
+            if let Some(version) = tried.await? {
                 return Ok(version);
             }
         }
@@ -168,15 +180,12 @@ impl CatalogLog {
     /// Tries to make the version after `current`; `None` if somebody else did.
     pub(super) async fn try_append(
         &self,
+        tail: &MutexGuard<'_, ()>,
         current: &CatalogSnapshot,
         change: CatalogChange,
         by: &SchedulerId,
         name: Option<&ChangeName>,
     ) -> Result<Option<CatalogVersion>, CatalogError> {
-        let tail = self.tail.lock().await;
-        if self.current.read().version() != current.version() {
-            return Ok(None);
-        }
         let version = current.version().next();
         let body = entry::encode(&change, by, name);
         match self.store.create(&self.key(version), &body).await? {
@@ -185,12 +194,12 @@ impl CatalogLog {
                     change: Some(change),
                     name: name.cloned(),
                 };
-                self.advance(&tail, current.clone().apply(&ours));
+                self.advance(tail, current.clone().apply(&ours));
                 Ok(Some(version))
             }
             Created::Exists(payload) => {
                 let theirs = self.decode(version, &payload)?;
-                self.advance(&tail, current.clone().apply(&theirs));
+                self.advance(tail, current.clone().apply(&theirs));
                 Ok(None)
             }
         }

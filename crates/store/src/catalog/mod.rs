@@ -9,6 +9,7 @@
 //! ```
 
 mod change;
+mod decisions;
 mod entry;
 mod error;
 mod log;

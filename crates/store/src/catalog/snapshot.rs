@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use paceline_model::{CatalogVersion, QueryId, TableId};
 
+use super::decisions::Decisions;
 use super::entry::Entry;
 use super::names::Names;
 use super::{CatalogChange, ExternalTable, StoredTable, View};
@@ -63,6 +64,8 @@ pub struct CatalogSnapshot {
     named: Arc<Names>,
     /// Queries of which the log has more than one write.
     repeated: Arc<BTreeSet<QueryId>>,
+    /// Which entries decided about which queries, as far back as they are remembered.
+    decided: Arc<Decisions>,
 }
 
 impl Default for CatalogSnapshot {
@@ -74,6 +77,7 @@ impl Default for CatalogSnapshot {
             dropped: Arc::default(),
             named: Arc::default(),
             repeated: Arc::default(),
+            decided: Arc::default(),
         }
     }
 }
@@ -121,36 +125,70 @@ impl CatalogSnapshot {
         &self.repeated
     }
 
+    /// The first entry of the log after a version that decides about a query, of those that are
+    /// remembered.
+    pub(super) fn decided_after(
+        &self,
+        query: QueryId,
+        version: CatalogVersion,
+    ) -> Option<CatalogVersion> {
+        self.decided.first_after(query, version)
+    }
+
+    /// The version up to which entries that decide about a query may be forgotten.
+    pub(super) fn decisions_forgotten(&self) -> CatalogVersion {
+        self.decided.forgotten()
+    }
+
     /// The next version. Pure: every process that folds the same log has the same catalog.
     ///
     /// Total, because each change was resolved against the version right before it; a change to
-    /// something that does not exist would leave it so.
+    /// something that does not exist would leave it so. What nobody else holds of this version is
+    /// changed and not copied: a log is folded in steps that do not grow with it.
     #[must_use]
     pub(crate) fn apply(mut self, entry: &Entry) -> Self {
-        let version = self.version.next();
-        let mut schemas = BTreeMap::clone(&self.schemas);
+        self.version = self.version.next();
+        if let Some(change) = &entry.change {
+            if let Some(query) = change.decides_about() {
+                Arc::make_mut(&mut self.decided).insert(query, self.version);
+            }
+            let displaced = self.carry_out(change);
+            let displaced: Vec<TableId> = displaced.iter().filter_map(id_of).collect();
+            if !displaced.is_empty() {
+                Arc::make_mut(&mut self.dropped).extend(displaced);
+            }
+        }
+        if let Some(name) = &entry.name {
+            Arc::make_mut(&mut self.named).insert(name, self.version);
+        }
+        self
+    }
+
+    /// Makes a change, and says which relations are there no more.
+    fn carry_out(&mut self, change: &CatalogChange) -> Vec<Relation> {
+        let schemas = Arc::make_mut(&mut self.schemas);
         let mut displaced = Vec::new();
         let mut repeated = None;
-        match &entry.change {
-            None | Some(CatalogChange::Abandon { .. }) => {}
-            Some(CatalogChange::CreateSchema { name }) => {
+        match change {
+            CatalogChange::Abandon { .. } => {}
+            CatalogChange::CreateSchema { name } => {
                 schemas.entry(name.clone()).or_default();
             }
-            Some(CatalogChange::DropSchema { name }) => {
+            CatalogChange::DropSchema { name } => {
                 let schema = schemas.remove(name);
                 displaced.extend(schema.iter().flat_map(|s| s.relations.values().cloned()));
             }
-            Some(CatalogChange::CreateExternalTable { table }) => {
+            CatalogChange::CreateExternalTable { table } => {
                 let relation = Relation::ExternalTable(Arc::new(table.clone()));
-                let relations = relations(&mut schemas, &table.schema);
+                let relations = relations(schemas, &table.schema);
                 displaced.extend(relations.insert(table.name.clone(), relation));
             }
-            Some(CatalogChange::CreateTable {
+            CatalogChange::CreateTable {
                 table,
                 query,
                 files,
-            }) => {
-                let relations = relations(&mut schemas, &table.schema);
+            } => {
+                let relations = relations(schemas, &table.schema);
                 if managed(relations, &table.name, table.id).is_some() {
                     repeated = *query;
                 } else {
@@ -159,74 +197,52 @@ impl CatalogSnapshot {
                     displaced.extend(relations.insert(table.name.clone(), relation));
                 }
             }
-            Some(CatalogChange::Append {
+            CatalogChange::Append {
                 query,
                 schema,
                 name,
                 table,
                 files,
-            }) => {
-                let relations = relations(&mut schemas, schema);
-                match managed(relations, name, *table) {
-                    Some(known) if known.has_write_of(*query) => repeated = Some(*query),
-                    Some(known) => {
-                        let more = Relation::Table(Arc::new(known.appended(*query, files)));
-                        relations.insert(name.clone(), more);
-                    }
-                    None => {}
-                }
-            }
-            Some(CatalogChange::CreateView { view }) => {
+            } => match managed(relations(schemas, schema), name, *table) {
+                Some(known) if known.has_write_of(*query) => repeated = Some(*query),
+                Some(known) => Arc::make_mut(known).append(*query, files),
+                None => {}
+            },
+            CatalogChange::CreateView { view } => {
                 let relation = Relation::View(Arc::new(view.clone()));
-                let relations = relations(&mut schemas, &view.schema);
+                let relations = relations(schemas, &view.schema);
                 displaced.extend(relations.insert(view.name.clone(), relation));
             }
-            Some(
-                CatalogChange::DropTable { schema, name }
-                | CatalogChange::DropView { schema, name },
-            ) => {
-                displaced.extend(relations(&mut schemas, schema).remove(name));
+            CatalogChange::DropTable { schema, name }
+            | CatalogChange::DropView { schema, name } => {
+                displaced.extend(relations(schemas, schema).remove(name));
             }
         }
-        if let Some(name) = &entry.name {
-            Arc::make_mut(&mut self.named).insert(name, version);
+        if let Some(query) = repeated {
+            Arc::make_mut(&mut self.repeated).insert(query);
         }
-        CatalogSnapshot {
-            version,
-            schemas: Arc::new(schemas),
-            dropped: with_tables(&self.dropped, &displaced),
-            named: self.named,
-            repeated: match repeated {
-                None => self.repeated,
-                Some(query) => Arc::new(self.repeated.iter().copied().chain([query]).collect()),
-            },
-        }
+        displaced
     }
 }
 
 /// The managed table of that name, if it is that one.
 fn managed<'a>(
-    relations: &'a BTreeMap<String, Relation>,
+    relations: &'a mut BTreeMap<String, Relation>,
     name: &str,
     id: TableId,
-) -> Option<&'a StoredTable> {
-    match relations.get(name)? {
+) -> Option<&'a mut Arc<StoredTable>> {
+    match relations.get_mut(name)? {
         Relation::Table(stored) if stored.table.id == id => Some(stored),
         _ => None,
     }
 }
 
-/// The set, and the managed tables among some relations.
-fn with_tables(known: &Arc<BTreeSet<TableId>>, more: &[Relation]) -> Arc<BTreeSet<TableId>> {
-    let ids = more.iter().filter_map(|relation| match relation {
+/// Which managed table a relation is.
+fn id_of(relation: &Relation) -> Option<TableId> {
+    match relation {
         Relation::Table(stored) => Some(stored.table.id),
         Relation::ExternalTable(_) | Relation::View(_) => None,
-    });
-    let ids: Vec<TableId> = ids.collect();
-    if ids.is_empty() {
-        return Arc::clone(known);
     }
-    Arc::new(known.iter().copied().chain(ids).collect())
 }
 
 fn relations<'a>(

@@ -2,9 +2,10 @@
 //!
 //! The entry names its query. Whoever is about to make it reads on in the log first, from the version
 //! that the query was planned with: if the query has an entry there, that one counts and no other is
-//! made. So it does not matter how many owners a query had, how often each of them tried, or when what
-//! they sent arrives. A query that failed gets an entry as well, for the same reason: one owner must
-//! not call it failed while another one commits it.
+//! made. The latest entries are remembered, so this asks the store for little. It does not matter how
+//! many owners a query had, how often each of them tried, or when what they sent arrives. A query that
+//! failed gets an entry as well, for the same reason: one owner must not call it failed while another one
+//! commits it.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use paceline_model::{CatalogVersion, QueryId, SchedulerId, TableId};
@@ -93,6 +94,20 @@ impl WriteTarget {
 }
 
 impl CatalogChange {
+    /// The query that an entry decides about, if it does.
+    pub(super) fn decides_about(&self) -> Option<QueryId> {
+        match self {
+            CatalogChange::CreateTable { query, .. } => *query,
+            CatalogChange::Append { query, .. } | CatalogChange::Abandon { query } => Some(*query),
+            CatalogChange::CreateSchema { .. }
+            | CatalogChange::DropSchema { .. }
+            | CatalogChange::CreateExternalTable { .. }
+            | CatalogChange::CreateView { .. }
+            | CatalogChange::DropTable { .. }
+            | CatalogChange::DropView { .. } => None,
+        }
+    }
+
     /// What the entry of that version decides for a query, if it is of that query.
     fn decides(&self, query: QueryId, version: CatalogVersion) -> Option<Decided> {
         match self {
@@ -156,10 +171,18 @@ impl CatalogLog {
         by: &SchedulerId,
         resolve: impl Fn(&CatalogSnapshot) -> Result<Option<CatalogChange>, CatalogError>,
     ) -> Result<Decided, CatalogError> {
-        let mut looked = since;
+        // What is remembered no more is read before others have to wait for this one.
+        let known = self.current();
+        if let Some(decided) = self.look(query, since, &known).await? {
+            return Ok(decided);
+        }
+        let mut looked = since.max(known.version());
+        // Held to the end: of those that commit at once in this process, each has its turn and makes its
+        // entry, instead of all of them looking how far one of them came.
+        let tail = self.tail().await;
         for _ in 0..TRIES {
-            let current = self.refresh_tail().await?;
-            if let Some(decided) = self.look(query, looked, current.version()).await? {
+            let current = self.read_on(&tail).await?;
+            if let Some(decided) = self.look(query, looked, &current).await? {
                 return Ok(decided);
             }
             looked = current.version();
@@ -167,8 +190,8 @@ impl CatalogLog {
                 return Ok(Decided::Kept);
             };
             // Lost to somebody else, perhaps to another owner of this query: look again.
-            let tried = self.try_append(&current, change.clone(), by, None).await?;
-            if let Some(version) = tried
+            let tried = self.try_append(&tail, &current, change.clone(), by, None);
+            if let Some(version) = tried.await?
                 && let Some(decided) = change.decides(query, version)
             {
                 return Ok(decided);
@@ -177,14 +200,18 @@ impl CatalogLog {
         Err(CatalogError::Contended { tries: TRIES })
     }
 
-    /// What the entries after `after`, up to `to`, decide for a query.
+    /// What the entries after `after` decide for a query, as far as they are known `on` a version. Those
+    /// that are remembered cost no request unless one of them does decide.
     async fn look(
         &self,
         query: QueryId,
         after: CatalogVersion,
-        to: CatalogVersion,
+        on: &CatalogSnapshot,
     ) -> Result<Option<Decided>, CatalogError> {
-        let mut entries = stream::iter(after.0 + 1..=to.0)
+        let forgotten = stream::iter(after.0 + 1..=on.decisions_forgotten().0);
+        let remembered = on.decided_after(query, after.max(on.decisions_forgotten()));
+        let mut entries = forgotten
+            .chain(stream::iter(remembered.map(|version| version.0)))
             .map(|version| async move {
                 let version = CatalogVersion(version);
                 let entry = self.read(version).await?;

@@ -20,7 +20,7 @@ const NO_ANSWER: [Fault; 3] = [Fault::FailBefore; 3];
 
 /// The values of a counter by those of its labels, in the order of their names; of a histogram, how many
 /// it has seen. Without those that are 0.
-fn counted(registry: &Registry, name: &str) -> BTreeMap<String, u64> {
+pub(crate) fn counted(registry: &Registry, name: &str) -> BTreeMap<String, u64> {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == name);
     let metrics = family.into_iter().flat_map(|family| family.get_metric());

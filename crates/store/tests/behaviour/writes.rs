@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use object_store::memory::InMemory;
 use paceline_model::{CatalogVersion, QueryId, TableId};
 use paceline_store::{
     CatalogError, CatalogLog, CatalogStatement, DEFAULT_SCHEMA, DataFile, Decided, Key, Limits,
     ManagedTable, OnExisting, OnMissing, Relation, StateStore, StoreMetrics, WriteTarget,
 };
+use prometheus::Registry;
 use uuid::Uuid;
 
 use crate::catalog::by;
+use crate::counts::counted;
 use crate::faulty::Fault;
-use crate::places::{Place, Room};
+use crate::places::{LIMITS, Place, Room};
 
 fn query(number: u8) -> QueryId {
     QueryId(Uuid::from_bytes([number; 16]))
@@ -239,6 +242,91 @@ pub(crate) async fn a_commit_whose_answer_is_lost_or_late_is_made_once(place: &P
             .await;
         assert_eq!(again, told, "{fault:?}");
     }
+}
+
+/// A log whose requests are counted.
+async fn counting(room: &Room) -> (CatalogLog, Registry) {
+    let registry = Registry::new();
+    let metrics = StoreMetrics::register(&registry).unwrap();
+    let store = StateStore::over(Arc::clone(&room.objects), room.name, LIMITS, metrics);
+    (CatalogLog::open(store).await.unwrap(), registry)
+}
+
+fn requests(registry: &Registry) -> u64 {
+    let all = counted(registry, "paceline_store_requests_total");
+    all.values().sum()
+}
+
+/// Each looks once how far the log goes, and makes its entry.
+#[tokio::test]
+async fn many_that_commit_at_once_take_turns() {
+    const MANY: u8 = 100;
+    let room = Place::memory().fresh();
+    let (log, registry) = counting(&room).await;
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let target = create(1, OnExisting::Refuse);
+    log.commit(query(0), &target, &[], since, &me)
+        .await
+        .unwrap();
+    let (target, since) = (append(1), log.current().version());
+    let before = requests(&registry);
+    let files: Vec<_> = (0..=MANY).map(|n| files(&n.to_string(), 1)).collect();
+    let commits = (1..=MANY).map(|n| {
+        let files = &files[usize::from(n)];
+        log.commit(query(n), &target, files, since, &me)
+    });
+    for made in join_all(commits).await {
+        assert!(matches!(made, Ok(Decided::Committed { .. })), "{made:?}");
+    }
+    let asked = requests(&registry) - before;
+    assert!(asked <= 2 * u64::from(MANY), "{asked} requests");
+    assert_eq!(paths(&log).len(), usize::from(MANY));
+}
+
+/// What the log says since a query was planned is remembered, and not read once more.
+#[tokio::test]
+async fn who_commits_late_does_not_read_again_what_is_known() {
+    let room = Place::memory().fresh();
+    let (log, registry) = counting(&room).await;
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let target = create(1, OnExisting::Refuse);
+    log.commit(query(0), &target, &[], since, &me)
+        .await
+        .unwrap();
+    let (target, written) = (append(1), files("x", 1));
+    for n in 1..=50 {
+        log.commit(query(n), &target, &written, since, &me)
+            .await
+            .unwrap();
+    }
+    let before = requests(&registry);
+    let late = log.commit(query(51), &target, &[], since, &me).await;
+    assert_eq!(late, Ok(committed(52, vec![])));
+    assert_eq!(requests(&registry) - before, 2, "the tail and the entry");
+    // One that was made before is read: what it says is in no memory.
+    let again = log.commit(query(7), &target, &[], since, &me).await;
+    assert_eq!(again, Ok(committed(8, written)));
+    assert_eq!(requests(&registry) - before, 3);
+}
+
+/// Also of a query that was planned before thousands of others wrote.
+#[tokio::test]
+async fn what_is_remembered_no_more_is_read_again() {
+    let room = Place::memory().fresh();
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let target = create(1, OnExisting::Refuse);
+    let (one, other) = (files("x", 1), files("y", 1));
+    let first = log.commit(query(1), &target, &one, since, &me).await;
+    let more = append(1);
+    for n in 1..=5000 {
+        let (beside, now) = (QueryId(Uuid::from_u128(n)), log.current().version());
+        log.commit(beside, &more, &[], now, &me).await.unwrap();
+    }
+    let again = log.commit(query(1), &target, &other, since, &me).await;
+    assert_eq!(again, first);
+    let opened = CatalogLog::open(room.open()).await.unwrap();
+    assert_eq!(opened.current(), log.current(), "all remember the same");
 }
 
 /// Nobody who commits makes a second entry. It takes a store that does not keep its word.
