@@ -90,11 +90,13 @@ impl StateStore {
             }
             requests += 1;
             let sent = self.send(&path, &body);
-            let Failure { kind, reason } =
-                match self.request(Operation::Create, deadline, sent).await {
-                    Ok(_) => return Ok((Created::Won, requests)),
-                    Err(failure) => failure,
-                };
+            let Failure { kind, reason } = match self
+                .request(Operation::Create, &self.patience(deadline), sent)
+                .await
+            {
+                Ok(_) => return Ok((Created::Won, requests)),
+                Err(failure) => failure,
+            };
             in_doubt |= kind.may_still_land();
             let refused = kind == FailureKind::Refused && !in_doubt;
             requests += 1;

@@ -4,9 +4,15 @@ use std::io;
 use std::path::Path;
 
 use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectMeta, ObjectStore};
+use tokio::time::Instant;
 
-use crate::request::Operation;
+use crate::request::{FailureKind, Operation, Patience, backoff};
 use crate::{Key, StateStore, StoreError, staged};
+
+/// As many names as stores show at once. That so many are in their order by chance cannot be.
+const PAGE: usize = 1000;
 
 /// An object that a listing shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,24 +47,12 @@ impl StateStore {
         prefix: &Key,
         after: Option<&Key>,
     ) -> Result<Vec<Found>, StoreError> {
-        let inner = &*self.inner;
-        let folder = prefix.under(&inner.root);
-        let offset = after.map(|key| key.under(&inner.root));
-        let call = || async {
-            let found = match &offset {
-                Some(offset) => inner.objects.list_with_offset(Some(&folder), offset),
-                None => inner.objects.list(Some(&folder)),
-            };
-            found.try_collect::<Vec<_>>().await
-        };
-        let found = self
-            .repeat(Operation::List, prefix, self.deadline(), call)
-            .await?
-            .unwrap_or_default();
+        let root = &self.inner.root;
+        let found = self.listed(prefix, after).await?;
         let mut objects: Vec<Found> = found
             .iter()
             .filter_map(|object| {
-                let key = Key::relative(&object.location, &inner.root)?;
+                let key = Key::relative(&object.location, root)?;
                 let changed = object.last_modified.timestamp_millis();
                 Some(Found { key, changed })
             })
@@ -68,6 +62,81 @@ impl StateStore {
         objects.sort();
         objects.dedup_by(|a, b| a.key == b.key);
         Ok(objects)
+    }
+
+    /// What a listing shows, however long it is: it is given up when it stands still. One that broke off
+    /// goes on where it was, if it can.
+    async fn listed(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        let root = &self.inner.root;
+        let mut seen = Vec::new();
+        let (mut furthest, mut retry) = (0, 0);
+        let mut deadline = self.deadline();
+        loop {
+            let offset = match self.resumes(&seen) {
+                Some(last) => Some(last),
+                None => {
+                    seen.clear();
+                    after.map(|key| key.under(root))
+                }
+            };
+            let patience = self.patience(deadline);
+            let more = self.list_on(prefix, offset.as_ref(), &patience, &mut seen);
+            let failure = match self.request(Operation::List, &patience, more).await {
+                Ok(()) => return Ok(seen),
+                Err(failure) => failure,
+            };
+            if failure.kind == FailureKind::Refused {
+                return Err(self.refused(Operation::List, prefix, failure.reason));
+            }
+            if seen.len() > furthest {
+                (furthest, retry) = (seen.len(), 0);
+                deadline = self.deadline();
+            }
+            retry += 1;
+            let wait = backoff(retry);
+            if Instant::now() + wait >= deadline {
+                return Err(self.unavailable(Operation::List, prefix, failure.reason));
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before a listing that broke off goes on"
+            )]
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn list_on(
+        &self,
+        prefix: &Key,
+        offset: Option<&ObjectPath>,
+        patience: &Patience,
+        seen: &mut Vec<ObjectMeta>,
+    ) -> object_store::Result<()> {
+        let folder = prefix.under(&self.inner.root);
+        let objects = &self.inner.objects;
+        let mut listed = match offset {
+            Some(offset) => objects.list_with_offset(Some(&folder), offset),
+            None => objects.list(Some(&folder)),
+        };
+        while let Some(object) = listed.try_next().await? {
+            patience.renew();
+            seen.push(object);
+        }
+        Ok(())
+    }
+
+    /// Behind which name a listing may go on that has shown these. None if it has to begin again: it is
+    /// short, or of a store that lists in no order, as directories are.
+    fn resumes(&self, seen: &[ObjectMeta]) -> Option<ObjectPath> {
+        let in_order = || seen.is_sorted_by(|a, b| a.location < b.location);
+        if seen.len() < PAGE || self.inner.directory.is_some() || !in_order() {
+            return None;
+        }
+        seen.last().map(|object| object.location.clone())
     }
 
     /// The folders right below a prefix, ascending, each once: those that hold an object, however

@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::StoreMetrics;
 use crate::scrub::Scrubber;
@@ -13,9 +15,9 @@ use crate::scrub::Scrubber;
 /// what waits here are queries and takeovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For one request.
+    /// For one request to begin to answer, and each time until it comes further.
     pub request: Duration,
-    /// For one operation with all its repeats.
+    /// For one operation with all its repeats; for one that lists, since it came further last.
     pub total: Duration,
 }
 
@@ -89,28 +91,82 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
 }
 
-/// Runs one request under the shorter of its own limit and the operation's deadline.
+/// How long a request may stand still. One that comes further, name by name or piece by piece, has that
+/// long anew: what it brings may be of any size.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    limit: Duration,
+    wait: Mutex<Wait>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    begun: Instant,
+    until: Instant,
+}
+
+impl Patience {
+    /// For a request that begins now, and has to begin to answer before the deadline of its operation.
+    pub(crate) fn new(limit: Duration, deadline: Instant) -> Self {
+        let begun = Instant::now();
+        let until = deadline.min(begun + limit);
+        Patience {
+            limit,
+            wait: Mutex::new(Wait { begun, until }),
+        }
+    }
+
+    /// It came further.
+    pub(crate) fn renew(&self) {
+        let begun = Instant::now();
+        let until = begun + self.limit;
+        *self.wait.lock() = Wait { begun, until };
+    }
+
+    fn until(&self) -> Instant {
+        self.wait.lock().until
+    }
+
+    /// For how long it waited last.
+    fn waited(&self) -> Duration {
+        let Wait { begun, until } = *self.wait.lock();
+        until.saturating_duration_since(begun)
+    }
+
+    /// Waits for a request as long as it comes further. None if it stands still.
+    async fn wait<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = pin!(call);
+        loop {
+            let until = self.until();
+            match timeout_at(until, &mut call).await {
+                Ok(ended) => return Some(ended),
+                Err(_) if self.until() > until => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Runs one request as long as there is patience with it.
 ///
 /// Cancel safety: a request that is given up, here or by a caller, may still have its effect.
 pub(crate) async fn run<T>(
     operation: Operation,
-    limits: &Limits,
-    deadline: Instant,
+    patience: &Patience,
     scrubber: &Scrubber,
     metrics: &StoreMetrics,
     call: impl Future<Output = object_store::Result<T>>,
 ) -> Result<T, Failure> {
     let started = Instant::now();
-    let until = deadline.min(started + limits.request);
-    let result = match tokio::time::timeout_at(until, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure {
+    let result = match patience.wait(call).await {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(Failure {
             kind: classify(operation, &error),
             reason: scrubber.clean(&with_cause(&error)),
         }),
-        Err(_) => Err(Failure {
+        None => Err(Failure {
             kind: FailureKind::TimedOut,
-            reason: format!("no answer within {:?}", until - started),
+            reason: format!("no answer within {:?}", patience.waited()),
         }),
     };
     let outcome = result.as_ref().err().map_or("ok", |f| f.kind.as_str());

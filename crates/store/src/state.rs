@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::frame::{self, WriteId};
 use crate::location::{Kind, LocationError};
 use crate::metrics::StoreMetrics;
-use crate::request::{self, Failure, FailureKind, Limits, Operation};
+use crate::request::{self, Failure, FailureKind, Limits, Operation, Patience};
 use crate::scrub::Scrubber;
 use crate::{Key, StateLocation, StoreError};
 
@@ -21,8 +21,8 @@ const READS: u32 = 3;
 
 /// A place in an object store where a cluster keeps its state. Cheap to clone.
 ///
-/// Every operation ends within [`Limits::total`]; reads, overwrites and deletes are repeated
-/// within it when a failure may pass. [`create`](Self::create) has rules of its own.
+/// Every operation ends within [`Limits::total`], but for those that bring ever more; reads, overwrites
+/// and deletes are repeated within it when a failure may pass. [`create`](Self::create) has rules of its own.
 #[derive(Clone)]
 pub struct StateStore {
     pub(crate) inner: Arc<Inner>,
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) metrics: StoreMetrics,
     /// Where it lies in the file system, if it does.
-    directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
     /// Whether what is created there outlasts a power cut.
     pub(crate) synced: bool,
     shown: String,
@@ -160,17 +160,17 @@ impl StateStore {
     pub(crate) async fn request<T>(
         &self,
         operation: Operation,
-        deadline: Instant,
+        patience: &Patience,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Failure> {
-        let inner = &*self.inner;
         let Inner {
-            limits,
-            scrubber,
-            metrics,
-            ..
-        } = inner;
-        request::run(operation, limits, deadline, scrubber, metrics, call).await
+            scrubber, metrics, ..
+        } = &*self.inner;
+        request::run(operation, patience, scrubber, metrics, call).await
+    }
+
+    pub(crate) fn patience(&self, deadline: Instant) -> Patience {
+        Patience::new(self.inner.limits.request, deadline)
     }
 
     /// Which write made an object, and its payload. What is damaged is read again: it may have become so
@@ -220,7 +220,8 @@ impl StateStore {
     {
         let mut retry = 0;
         loop {
-            let failure = match self.request(operation, deadline, call()).await {
+            let patience = self.patience(deadline);
+            let failure = match self.request(operation, &patience, call()).await {
                 Ok(value) => return Ok(Some(value)),
                 Err(failure) => failure,
             };

@@ -33,7 +33,8 @@ pub struct CatalogLog {
 }
 
 impl CatalogLog {
-    /// Reads the whole log.
+    /// Reads the whole log, up to the first version that is not there: versions have no gaps, and a listing
+    /// of all of them would take the longer the more there are.
     ///
     /// # Errors
     /// [`CatalogError`] if the store cannot be read, a version is missing, or a change is not
@@ -45,11 +46,17 @@ impl CatalogLog {
             current: RwLock::default(),
             tail: Mutex::new(()),
         };
-        let keys = log.store.list(&log.folder, None).await?;
-        let newest = keys.iter().filter_map(Key::number).max().unwrap_or(0);
-        log.refresh_to(CatalogVersion(newest)).await?;
-        // A listing may lag behind.
-        log.refresh_tail().await?;
+        {
+            let tail = log.tail().await;
+            let read = log.fold_on(log.current()).await?;
+            log.advance(&tail, read);
+        }
+        // Nothing lies behind the end of the log, or the end is a hole in it.
+        let end = log.key(log.current().version());
+        let behind = log.store.list(&log.folder, Some(&end)).await?;
+        if let Some(newest) = behind.iter().filter_map(Key::number).max() {
+            log.refresh_to(CatalogVersion(newest)).await?;
+        }
         Ok(log)
     }
 
@@ -229,9 +236,28 @@ impl CatalogLog {
             .await
     }
 
-    pub(super) async fn read(&self, version: CatalogVersion) -> Result<Entry, CatalogError> {
+    /// Applies to `from` every change after it, as far as the log goes.
+    async fn fold_on(&self, from: CatalogSnapshot) -> Result<CatalogSnapshot, CatalogError> {
+        let mut entries = stream::iter(from.version().0 + 1..)
+            .map(|version| self.find(CatalogVersion(version)))
+            .buffered(READERS);
+        let mut read = from;
+        while let Some(Some(entry)) = entries.try_next().await? {
+            read = read.apply(&entry);
+        }
+        Ok(read)
+    }
+
+    async fn find(&self, version: CatalogVersion) -> Result<Option<Entry>, StoreError> {
         match self.store.get(&self.key(version)).await? {
-            Some(payload) => Ok(self.decode(version, &payload)?),
+            Some(payload) => self.decode(version, &payload).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn read(&self, version: CatalogVersion) -> Result<Entry, CatalogError> {
+        match self.find(version).await? {
+            Some(entry) => Ok(entry),
             None => Err(CatalogError::Missing {
                 location: self.store.location().to_string(),
                 version,

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use paceline_model::{CatalogVersion, QueryId, SchedulerId};
 use paceline_store::{
     CatalogError, CatalogLog, CatalogSnapshot, CatalogStatement, ChangeName, DEFAULT_SCHEMA,
-    ExternalTable, OnExisting, OnMissing, Relation, TableFormat, View,
+    ExternalTable, Key, OnExisting, OnMissing, Relation, StateStore, StoreMetrics, TableFormat,
+    View,
 };
+use prometheus::Registry;
 
-use crate::places::{Place, Room};
+use crate::counts::counted;
+use crate::places::{LIMITS, Place, Room};
 
 pub(crate) fn by(name: &str) -> SchedulerId {
     SchedulerId::new(name)
@@ -168,6 +171,37 @@ pub(crate) async fn a_long_log_is_read_as_far_as_it_goes(room: &Room) {
     let missing = other.refresh_to(CatalogVersion(41)).await.unwrap_err();
     assert!(missing.to_string().contains("41"), "{missing}");
     assert_eq!(other.current().version(), CatalogVersion(40));
+}
+
+/// Who starts reads it, and lists nothing of it. A hole is no end.
+#[tokio::test]
+async fn a_log_of_thousands_is_read_without_a_listing_of_it() {
+    const MANY: u64 = 5000;
+    let room = Place::memory().fresh();
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    for _ in 0..MANY {
+        let statement = table("t", "here", OnExisting::Replace);
+        log.append(&statement, &by("s")).await.unwrap();
+    }
+    let registry = Registry::new();
+    let metrics = StoreMetrics::register(&registry).unwrap();
+    let (faulty, _) = room.faulty();
+    let store = StateStore::over(faulty.clone(), room.name, LIMITS, metrics);
+    let opened = CatalogLog::open(store).await.unwrap();
+    assert_eq!(opened.current(), log.current());
+    let requests = counted(&registry, "paceline_store_requests_total");
+    let requests: u64 = requests.values().sum();
+    assert!(requests < MANY + 64, "{requests} requests");
+    assert_eq!(faulty.shown(), 0, "names");
+
+    let hole = Key::new("catalog").numbered(MANY / 2);
+    room.open().delete(&hole).await.unwrap();
+    let refused = CatalogLog::open(room.open()).await.unwrap_err();
+    let version = CatalogVersion(MANY / 2);
+    assert!(
+        matches!(&refused, CatalogError::Missing { version: missing, .. } if *missing == version),
+        "{refused}"
+    );
 }
 
 /// However many have names. Who was under way meanwhile does not make again what it cannot know.

@@ -18,6 +18,8 @@ use object_store::{
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+type Listed = BoxStream<'static, Result<ObjectMeta>>;
+
 /// What happens to one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -48,6 +50,10 @@ pub(crate) enum Listing {
     Lags,
     /// It names everything twice, and in no order.
     Repeats,
+    /// It breaks off after so many names.
+    BreaksOff(usize),
+    /// Before each ten names it takes that long.
+    Trickles(Duration),
 }
 
 /// Injects the faults of a script, one for each write, listing and removal, and for each read whether it
@@ -59,6 +65,7 @@ pub(crate) struct FaultyStore {
     reads: Mutex<VecDeque<bool>>,
     garbled: AtomicUsize,
     listings: Mutex<VecDeque<Listing>>,
+    shown: Arc<AtomicUsize>,
     removals: Mutex<VecDeque<Fault>>,
     fired: AtomicUsize,
     sent: AtomicUsize,
@@ -80,6 +87,7 @@ impl FaultyStore {
             reads: Mutex::default(),
             garbled: AtomicUsize::new(0),
             listings: Mutex::default(),
+            shown: Arc::default(),
             removals: Mutex::default(),
             fired: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
@@ -119,6 +127,44 @@ impl FaultyStore {
             self.fired.fetch_add(1, Ordering::SeqCst);
         }
         fault
+    }
+
+    /// How many names listings have shown.
+    pub(crate) fn shown(&self) -> usize {
+        self.shown.load(Ordering::SeqCst)
+    }
+
+    /// A listing with what is wrong with it.
+    fn distorted(&self, listed: Listed) -> Listed {
+        let shown = Arc::clone(&self.shown);
+        let count = move |_: &ObjectMeta| {
+            shown.fetch_add(1, Ordering::SeqCst);
+        };
+        let listed = listed.inspect_ok(count);
+        let fault = match self.listing() {
+            None => return listed.boxed(),
+            Some(Listing::BreaksOff(after)) => {
+                let broken = stream::once(async { Err(failure("connection reset")) });
+                return listed.take(after).chain(broken).boxed();
+            }
+            Some(Listing::Trickles(pause)) => {
+                let pages = listed.chunks(10).then(move |page| async move {
+                    #[expect(clippy::disallowed_methods, reason = "the fault is that it is slow")]
+                    tokio::time::sleep(pause).await;
+                    stream::iter(page)
+                });
+                return pages.flatten().boxed();
+            }
+            Some(fault) => fault,
+        };
+        let distorted = async move {
+            let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
+            all.sort_by(|a, b| a.location.cmp(&b.location));
+            distort(&mut all, fault);
+            let broken = (fault == Listing::Fails).then(|| Err(failure("connection reset")));
+            Ok::<_, Error>(stream::iter(all.into_iter().map(Ok).chain(broken)))
+        };
+        stream::once(distorted).try_flatten().boxed()
     }
 
     /// How many faults have fired.
@@ -173,7 +219,7 @@ async fn garble(got: GetResult) -> Result<GetResult> {
 /// A listing that is not what it should be, but does not fail.
 fn distort<T: Clone>(all: &mut Vec<T>, fault: Listing) {
     match fault {
-        Listing::Fails => {}
+        Listing::Fails | Listing::BreaksOff(_) | Listing::Trickles(_) => {}
         Listing::Lags => {
             all.pop();
         }
@@ -285,19 +331,12 @@ impl ObjectStore for FaultyStore {
         stream::once(removed).boxed()
     }
 
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let listed = self.inner.list(prefix);
-        let Some(fault) = self.listing() else {
-            return listed;
-        };
-        let distorted = async move {
-            let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
-            all.sort_by(|a, b| a.location.cmp(&b.location));
-            distort(&mut all, fault);
-            let broken = (fault == Listing::Fails).then(|| Err(failure("connection reset")));
-            Ok::<_, Error>(stream::iter(all.into_iter().map(Ok).chain(broken)))
-        };
-        stream::once(distorted).try_flatten().boxed()
+    fn list(&self, prefix: Option<&Path>) -> Listed {
+        self.distorted(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> Listed {
+        self.distorted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -1,18 +1,19 @@
 //! Listings that break off, lag behind creates, or name things twice.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use paceline_model::{QueryId, QueryState};
 use paceline_store::{
-    CatalogLog, Claims, Ending, JournalMetrics, Journals, Key, OnExisting, Outcomes, Replayed,
-    StateStore,
+    CatalogLog, Claims, Ending, JournalMetrics, Journals, Key, Limits, OnExisting, Outcomes,
+    Replayed, StateStore,
 };
 use prometheus::Registry;
 
 use crate::catalog::{by, table};
 use crate::faulty::Listing;
 use crate::journal::{accepted, begin, finished, name, query};
-use crate::places::Room;
+use crate::places::{Place, Room, metrics};
 
 fn journals(store: StateStore) -> Journals {
     let metrics = JournalMetrics::register(&Registry::new()).unwrap();
@@ -52,6 +53,48 @@ pub(crate) async fn may_fail_lag_and_repeat(room: &Room) {
         assert_eq!(opened.current(), log.current(), "{}: {fault:?}", room.name);
         assert_eq!(faulty.fired(), 4, "{fault:?}");
     }
+}
+
+/// What is limited is how long nothing comes.
+#[tokio::test]
+async fn a_listing_may_take_longer_than_a_request() {
+    let room = Place::memory().fresh();
+    let folder = Key::new("queries");
+    let keys: Vec<Key> = (0..100).map(|n| folder.numbered(n)).collect();
+    for key in &keys {
+        room.open().create(key, b"").await.unwrap();
+    }
+    let limits = Limits {
+        request: Duration::from_millis(400),
+        total: Duration::from_millis(800),
+    };
+    let (faulty, _) = room.faulty();
+    let state = StateStore::over(faulty.clone(), room.name, limits, metrics());
+    faulty.on_listings([Listing::Trickles(Duration::from_millis(100))]);
+    assert_eq!(state.list(&folder, None).await, Ok(keys));
+    assert_eq!((faulty.fired(), faulty.shown()), (1, 100), "one listing");
+}
+
+#[tokio::test]
+async fn a_long_listing_that_breaks_off_goes_on_where_it_was() {
+    let room = Place::memory().fresh();
+    let folder = Key::new("queries");
+    let keys: Vec<Key> = (0..2500).map(|n| folder.numbered(n)).collect();
+    for key in &keys {
+        room.open().create(key, b"").await.unwrap();
+    }
+    let (faulty, state) = room.faulty();
+    faulty.on_listings([Listing::BreaksOff(1000); 2]);
+    assert_eq!(state.list(&folder, None).await, Ok(keys.clone()));
+    assert_eq!(
+        (faulty.fired(), faulty.shown()),
+        (2, 2500),
+        "each name once"
+    );
+    // A short one says nothing of its order.
+    faulty.on_listings([Listing::BreaksOff(500)]);
+    assert_eq!(state.list(&folder, None).await, Ok(keys));
+    assert_eq!(faulty.shown(), 2500 + 500 + 2500);
 }
 
 /// Those of which nothing but the acceptance is there, or nothing at all, have no outcome.
