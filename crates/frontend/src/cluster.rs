@@ -42,6 +42,15 @@ pub struct SchedulerStatus {
     pub version: String,
     /// Whether it is believed to be alive.
     pub live: bool,
+    /// Whether it answers the scheduler that tells this. One may live that does not: changes of the
+    /// catalog wait for it.
+    #[serde(default = "not_told")]
+    pub reachable: bool,
+}
+
+/// What a former version says of that.
+fn not_told() -> bool {
+    true
 }
 
 /// One executor.

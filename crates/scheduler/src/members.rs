@@ -329,18 +329,22 @@ impl Membership {
 
     /// Every known scheduler, for status pages.
     pub(crate) fn status(&self) -> Vec<SchedulerStatus> {
-        let one = |beacon: &Beacon, live| SchedulerStatus {
+        let one = |beacon: &Beacon, live, reachable| SchedulerStatus {
             id: beacon.scheduler.clone(),
             address: beacon.addresses.cluster.clone(),
             flight: format!("grpc+tcp://{}", beacon.addresses.flight),
             zone: beacon.zone.clone(),
             version: beacon.version.clone(),
             live,
+            reachable,
         };
-        let mut all: Vec<_> = self.live().iter().map(|beacon| one(beacon, true)).collect();
+        let live = self.live();
         let seen = self.seen.lock();
-        all.extend(seen.liveness.gone().map(|beacon| one(beacon, false)));
-        all
+        let live = live.iter();
+        let live = live.map(|beacon| one(beacon, true, !seen.is_silent(&beacon.scheduler)));
+        let gone = seen.liveness.gone();
+        live.chain(gone.map(|beacon| one(beacon, false, false)))
+            .collect()
     }
 }
 

@@ -173,6 +173,7 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
     let Ok(mut client) = shared.peers.client(&peer.addresses.cluster) else {
         return Ended::Unanswered;
     };
+    let mut changes = shared.driver.newsroom.changes();
     let me = shared.driver.me();
     let request = cluster::WatchRequest {
         from: me.to_string(),
@@ -198,7 +199,6 @@ async fn stream(shared: &Arc<Shared>, peer: &Beacon, silence: &mut Silence) -> E
         .tell(News::Evidence(Evidence::Answered {
             scheduler: peer.scheduler.clone(),
         }));
-    let mut changes = shared.driver.newsroom.changes();
     loop {
         let beat = tokio::time::timeout_at(silence.since + SILENT_AFTER, stream.message());
         // Cancel safety: no message is lost with its future; a change missed here is looked at below.

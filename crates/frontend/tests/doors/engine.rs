@@ -246,6 +246,7 @@ impl QueryService for Engine {
                 zone: String::new(),
                 version: "0".to_string(),
                 live: true,
+                reachable: true,
             }],
             executors: Vec::new(),
         }

@@ -18,7 +18,15 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
         status.queries_queued,
         status.catalog
     );
-    let mut schedulers = table(&["scheduler", "cluster", "flight sql", "zone", "alive"]);
+    let columns = [
+        "scheduler",
+        "cluster",
+        "flight sql",
+        "zone",
+        "alive",
+        "reachable",
+    ];
+    let mut schedulers = table(&columns);
     for scheduler in status.schedulers {
         schedulers.add_row([
             scheduler.id.to_string(),
@@ -26,6 +34,7 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
             scheduler.flight,
             scheduler.zone,
             yes(scheduler.live),
+            yes(scheduler.reachable),
         ]);
     }
     println!("{schedulers}\n");

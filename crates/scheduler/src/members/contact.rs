@@ -69,6 +69,12 @@ impl Seen {
         })
     }
 
+    /// Whether a scheduler does not answer this one.
+    pub(super) fn is_silent(&self, scheduler: &SchedulerId) -> bool {
+        let contact = self.contacts.get(scheduler);
+        contact.is_some_and(|contact| contact.is_silent)
+    }
+
     pub(super) fn is_gone(&self, scheduler: &SchedulerId) -> bool {
         self.gone.contains(scheduler) || self.liveness.verdict(scheduler) != Some(Verdict::Live)
     }
@@ -80,14 +86,15 @@ impl Seen {
 }
 
 impl Membership {
-    /// Notes something about the streams between this scheduler and another one; true if that makes contact.
+    /// Notes something about the streams between this scheduler and another one. Returns whether there was
+    /// contact before, and is now.
     fn note(
         &self,
         scheduler: &SchedulerId,
         at: Instant,
         change: impl FnOnce(&mut Contact),
-    ) -> bool {
-        let makes_contact = {
+    ) -> [bool; 2] {
+        let was_and_is = {
             let seen = &mut *self.seen.lock();
             let within = seen.heard_within;
             let contact = seen.contacts.entry(scheduler.clone()).or_default();
@@ -97,15 +104,17 @@ impl Membership {
             if contact.is_nothing() {
                 seen.contacts.remove(scheduler);
             }
-            after && !before
+            [before, after]
         };
         self.contacts_changed.send_replace(());
-        makes_contact
+        was_and_is
     }
 
-    /// Another scheduler begins to hold a stream to this one; true if that makes contact.
+    /// Another scheduler begins to hold a stream to this one; true if that makes contact. So does a later
+    /// stream: the former one has ended before, though that may not be seen yet.
     pub(crate) fn watched_by(&self, scheduler: &SchedulerId, at: Instant) -> bool {
-        self.note(scheduler, at, |contact| contact.watches += 1)
+        let [_, is] = self.note(scheduler, at, |contact| contact.watches += 1);
+        is
     }
 
     /// One of its streams has ended.
@@ -125,10 +134,11 @@ impl Membership {
 
     /// The other one said something on that stream; true if that makes contact.
     pub(crate) fn heard(&self, scheduler: &SchedulerId, at: Instant) -> bool {
-        self.note(scheduler, at, |contact| {
+        let [was, is] = self.note(scheduler, at, |contact| {
             contact.heard = Some(at);
             contact.is_silent = false;
-        })
+        });
+        is && !was
     }
 
     /// The stream has ended; or there was none, because the other one is silent.
@@ -262,7 +272,7 @@ mod tests {
         assert!(!membership.heard(other, begun), "there is contact already");
 
         // A later stream begins before the former one is seen to end.
-        assert!(!membership.watched_by(other, begun));
+        assert!(membership.watched_by(other, begun));
         membership.not_watched_by(other);
         assert!(!scene.is_passed_over(0));
         membership.not_watched_by(other);

@@ -25,6 +25,15 @@ pub(crate) fn beacon(beat: u64) -> Beacon {
     }
 }
 
+/// Shows it as one that lives, for as long as this is polled.
+pub(crate) async fn show(members: &Members) {
+    for beat in 1.. {
+        members.beat(&beacon(beat)).await.unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a beacon has to change")]
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// A late beat may put one back when its scheduler is known to be over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_beacon_that_comes_back_goes_again() {

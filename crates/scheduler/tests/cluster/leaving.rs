@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use paceline_store::Members;
 
-use crate::beacons::beacon;
+use crate::beacons::{beacon, show};
 use crate::slow_store::SlowStore;
 use crate::support::{Cluster, store_at};
 
@@ -31,16 +31,6 @@ const STATE: &str = "s3://bucket/x";
 
 /// How often a scheduler is looked at that must not leave yet. It would be gone by then.
 const LOOKS: usize = 20;
-
-/// Shows a third scheduler in the state, where nobody answers, for as long as it is polled. Contact with it
-/// is missing, so the others read the catalog before every plan.
-async fn show_another(members: &Members) {
-    for beat in 1.. {
-        members.beat(&beacon(beat)).await.unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a beacon has to change")]
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sent_a_statement_that_is_being_planned_gets_its_answer() {
@@ -74,10 +64,11 @@ async fn who_sent_a_statement_that_is_being_planned_gets_its_answer() {
     };
     store.hold_reads("/catalog/");
     let asking = async { tokio::join!(cluster.sql(0, "SELECT 41 + 1 AS a"), leaving) };
+    // Contact with a third one is missing, so the catalog is read before every plan.
     // Cancel safety: nobody needs the beacon any more.
     let (rows, ()) = tokio::select! {
         answered = asking => answered,
-        () = show_another(&members) => panic!("beats have no end"),
+        () = show(&members) => panic!("beats have no end"),
     };
     assert_eq!(rows.unwrap()[0]["a"], 42);
 }

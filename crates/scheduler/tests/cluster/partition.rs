@@ -1,12 +1,14 @@
-//! Two sides of a network that has fallen apart. Both reach the state store.
+//! Schedulers that do not reach each other. All reach the state store.
 
 use std::net::TcpListener;
 use std::time::Duration;
 
 use paceline_executor::{Executor, ExecutorOptions};
+use paceline_store::Members;
 use prometheus::Registry;
 
-use crate::support::{Cluster, here};
+use crate::beacons::show;
+use crate::support::{Cluster, here, store};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,5 +69,26 @@ async fn what_one_side_changes_the_other_plans_with() {
         let select = format!("SELECT a FROM v{changes}");
         let rows = cluster.sql(plans, &select).await.unwrap();
         assert_eq!(rows[0]["a"], 42);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_lives_and_is_not_reached_is_shown_as_such() {
+    let cluster = Cluster::start(1, 0).await;
+    let members = Members::new(store(&cluster.directory.path().join("state")));
+    let me = cluster.schedulers[0].id();
+    let seen = cluster.until("the other one to be shown", || async {
+        let status = cluster.get(0, "/v1/status").await;
+        let all = status["schedulers"].as_array().unwrap();
+        let has = |id: &str, reachable: bool| {
+            all.iter()
+                .any(|it| it["id"] == id && it["live"] == true && it["reachable"] == reachable)
+        };
+        has(me.as_str(), true) && has("dead", false)
+    });
+    // Cancel safety: nobody needs the beacon any more.
+    tokio::select! {
+        () = seen => {}
+        () = show(&members) => panic!("beats have no end"),
     }
 }
