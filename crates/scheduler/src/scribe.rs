@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 /// How long the record of a query's end may wait for others to go with: nobody waits for it.
 const END_LINGER: Duration = Duration::from_secs(1);
 
-/// Records after which the journal is made short again.
+/// Records after which the journal is made short again, if half of it goes.
 const COMPACT_AFTER: usize = 1024;
 
 type Told = oneshot::Sender<Result<(), AppendError>>;
@@ -157,7 +157,7 @@ impl Scribe {
         });
     }
 
-    /// Writes everything that waits.
+    /// Writes everything that waits, and something in any case.
     ///
     /// # Errors
     /// [`AppendError`] if it is not known to be durable.
@@ -167,7 +167,7 @@ impl Scribe {
         durable.await.unwrap_or(Err(AppendError::Stopped))
     }
 
-    /// Makes the journal short, if it holds more than its last snapshot.
+    /// Makes the journal short, if that is worth a snapshot.
     pub(crate) fn shorten(&self) {
         self.tell(Note::Shorten);
     }
@@ -194,7 +194,7 @@ impl Desk {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Note>) {
         while let Some(note) = inbox.recv().await {
             self.note(note).await;
-            if self.journal.grown_by() >= COMPACT_AFTER {
+            if self.journal.grown_by().is_long(COMPACT_AFTER) {
                 self.shorten();
             }
         }
@@ -258,11 +258,15 @@ impl Desk {
                 let _ = self.journal.forget(query, epoch).await;
             }
             Note::Flush { told } => {
-                self.compact(Some(told));
+                let journal = self.journal.clone();
+                tokio::spawn(async move {
+                    // Who asked may be gone.
+                    let _ = told.send(journal.flush().await);
+                });
             }
             Note::Shorten => {
                 // What was withdrawn counts among what was noted, and not among what was written.
-                if self.journal.grown_by() > 0 {
+                if self.journal.grown_by().is_worth_shortening() {
                     self.shorten();
                 }
             }
@@ -327,20 +331,17 @@ impl Desk {
     fn shorten(&mut self) {
         let under_way = |task: &JoinHandle<()>| !task.is_finished();
         if !self.shortening.as_ref().is_some_and(under_way) {
-            self.shortening = Some(self.compact(None));
+            self.shortening = Some(self.compact());
         }
     }
 
     /// Makes the journal short; the snapshot takes everything along that waits.
-    fn compact(&self, told: Option<Told>) -> JoinHandle<()> {
+    fn compact(&self) -> JoinHandle<()> {
         let journal = self.journal.clone();
         tokio::spawn(async move {
-            let compacted = journal.compact().await;
-            if let Ok(Err(error)) = &compacted {
+            // See `step`.
+            if let Ok(Err(error)) = journal.compact().await {
                 tracing::warn!(%error, "segments that a snapshot stands for could not be removed");
-            }
-            if let Some(told) = told {
-                let _ = told.send(compacted.map(drop));
             }
         })
     }
@@ -433,6 +434,30 @@ mod tests {
         let (query, record) = accepted(0);
         scribe.durable(&me, query, record).await.unwrap();
         assert_eq!(journals.replay(&me).await.unwrap().next, 1);
+    }
+
+    /// A beat passes, and whether the journal is open is asked: neither writes all of it once more.
+    #[tokio::test]
+    async fn a_large_journal_is_not_written_again_for_little() {
+        let directory = tempfile::tempdir().unwrap();
+        let journals = journals(directory.path());
+        let me = SchedulerId::new("me");
+        let (scribe, writing) = Scribe::new(journal(&journals, &me));
+        tokio::spawn(writing);
+        let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
+        for (n, size) in [(1, 2 << 20), (2, 10)] {
+            let statement = Statement {
+                sql: "x".repeat(size),
+                ..Statement::default()
+            };
+            let record = written::accepted(query(n), statement);
+            scribe.durable(&me, query(n), record).await.unwrap();
+        }
+        scribe.shorten();
+        scribe.flush().await.unwrap();
+        scribe.flush().await.unwrap();
+        let replayed = journals.replay(&me).await.unwrap();
+        assert_eq!((replayed.base, replayed.next), (0, 4));
     }
 
     #[tokio::test]

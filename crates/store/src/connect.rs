@@ -80,8 +80,9 @@ pub(crate) fn connect(
         retry_timeout: limits.total,
         ..RetryConfig::default()
     };
+    // How long a whole request may take depends on its size: `request` gives up what stands still.
     let client = ClientOptions::new()
-        .with_timeout(limits.request)
+        .with_timeout_disabled()
         .with_connect_timeout(limits.request);
     match &location.kind {
         Kind::Memory => Ok(Arc::new(InMemory::new())),

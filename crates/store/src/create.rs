@@ -28,7 +28,7 @@ use tokio::time::timeout_at;
 
 use crate::directory;
 use crate::frame::{self, WriteId};
-use crate::request::{Failure, FailureKind, Operation, backoff};
+use crate::request::{self, Failure, FailureKind, Operation, Patience, backoff};
 use crate::{Key, StateStore, StoreError};
 
 /// How often one create is sent at most.
@@ -72,7 +72,10 @@ impl StateStore {
         key: &Key,
         payload: &[u8],
     ) -> Result<(Created, u32), StoreError> {
-        let deadline = self.deadline();
+        // Known before it is sent, so what is large has its time.
+        let transfer = request::transfer(payload.len());
+        let deadline = self.deadline() + transfer * SENDS;
+        let limit = self.inner.limits.request + transfer;
         let path = key.under(&self.inner.root);
         let write = WriteId::random();
         let body = frame::seal(write, payload);
@@ -89,12 +92,10 @@ impl StateStore {
                 tokio::time::sleep(backoff(send)).await;
             }
             requests += 1;
-            let sent = self.send(&path, &body);
-            let Failure { kind, reason } = match self
-                .request(Operation::Create, &self.patience(deadline), sent)
-                .await
-            {
-                Ok(_) => return Ok((Created::Won, requests)),
+            let (sent, patience) = (self.send(&path, &body), Patience::new(limit, deadline));
+            let sent = self.request(Operation::Create, &patience, sent);
+            let Failure { kind, reason } = match sent.await {
+                Ok(()) => return Ok((Created::Won, requests)),
                 Err(failure) => failure,
             };
             in_doubt |= kind.may_still_land();

@@ -16,6 +16,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+/// How often a folder is made before its absence is taken for a failure.
+const FOLDERS: u32 = 100;
+
 /// Creates a file that is not there yet, whole, and in its folder for good.
 pub(crate) fn create(path: &Path, body: &[u8]) -> io::Result<()> {
     let mut grown = Vec::new();
@@ -27,11 +30,10 @@ pub(crate) fn create(path: &Path, body: &[u8]) -> io::Result<()> {
     // It has another name by now, or is of no use.
     let _ = std::fs::remove_file(&staged);
     linked?;
-    for folder in path
-        .parent()
-        .into_iter()
-        .chain(grown.iter().map(PathBuf::as_path))
-    {
+    if let Some(folder) = path.parent() {
+        sync_folder(folder)?;
+    }
+    for folder in &grown {
         sync_folder(folder)?;
     }
     Ok(())
@@ -63,7 +65,7 @@ pub(crate) fn failure(path: &object_store::path::Path, error: io::Error) -> obje
 
 /// A new file beside a name, and what it is called. Folders that a folder was made in are noted.
 fn stage(path: &Path, grown: &mut Vec<PathBuf>) -> io::Result<(File, PathBuf)> {
-    let mut number = 1_u64;
+    let (mut number, mut missing) = (1_u64, 0);
     loop {
         let mut name = path.as_os_str().to_owned();
         name.push(format!("#{number}"));
@@ -73,7 +75,8 @@ fn stage(path: &Path, grown: &mut Vec<PathBuf>) -> io::Result<(File, PathBuf)> {
             Ok(file) => return Ok((file, staged)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             // Another process may remove the folder again, as long as nothing is in it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound && missing < FOLDERS => {
+                missing += 1;
                 make_folder(path.parent().ok_or(error)?, grown)?;
             }
             Err(error) => return Err(error),

@@ -66,7 +66,7 @@ pub use create::Created;
 pub use error::StoreError;
 pub use garbage::{Garbage, GarbageError, Swept};
 pub use journal::{
-    AppendError, Book, Claims, Deferred, Ending, Held, Journal, JournalEnd, JournalError,
+    AppendError, Book, Claims, Deferred, Ending, Grown, Held, Journal, JournalEnd, JournalError,
     JournalMetrics, JournalOptions, Journals, Replayed, entries_of,
 };
 pub use key::Key;

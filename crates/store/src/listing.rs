@@ -72,17 +72,15 @@ impl StateStore {
         after: Option<&Key>,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
         let root = &self.inner.root;
-        let mut seen = Vec::new();
+        let mut seen: Vec<ObjectMeta> = Vec::new();
         let (mut furthest, mut retry) = (0, 0);
         let mut deadline = self.deadline();
         loop {
-            let offset = match self.resumes(&seen) {
-                Some(last) => Some(last),
-                None => {
-                    seen.clear();
-                    after.map(|key| key.under(root))
-                }
-            };
+            let mut offset = self.resumes(&seen);
+            if offset.is_none() {
+                seen.clear();
+                offset = after.map(|key| key.under(root));
+            }
             let patience = self.patience(deadline);
             let more = self.list_on(prefix, offset.as_ref(), &patience, &mut seen);
             let failure = match self.request(Operation::List, &patience, more).await {
@@ -147,7 +145,7 @@ impl StateStore {
     pub async fn folders(&self, prefix: &Key) -> Result<Vec<Key>, StoreError> {
         let inner = &*self.inner;
         let folder = prefix.under(&inner.root);
-        let call = || inner.objects.list_with_delimiter(Some(&folder));
+        let call = |_| inner.objects.list_with_delimiter(Some(&folder));
         let found = self
             .repeat(Operation::List, prefix, self.deadline(), call)
             .await?;

@@ -15,9 +15,11 @@ use crate::scrub::Scrubber;
 /// what waits here are queries and takeovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For one request to begin to answer, and each time until it comes further.
+    /// For one request to begin to answer, and each time until it comes further. One that creates an object
+    /// has more, by its size.
     pub request: Duration,
-    /// For one operation with all its repeats; for one that lists, since it came further last.
+    /// For one operation with all its repeats; for one that lists, since it came further last. What is read
+    /// when this is over is read to its end.
     pub total: Duration,
 }
 
@@ -105,6 +107,15 @@ struct Wait {
     until: Instant,
 }
 
+/// What a store that is in order takes, or brings, in a second at least.
+const SLOWEST: u64 = 4 << 20;
+
+/// How long so many bytes may be on their way.
+pub(crate) fn transfer(bytes: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / SLOWEST)
+}
+
 impl Patience {
     /// For a request that begins now, and has to begin to answer before the deadline of its operation.
     pub(crate) fn new(limit: Duration, deadline: Instant) -> Self {
@@ -118,8 +129,13 @@ impl Patience {
 
     /// It came further.
     pub(crate) fn renew(&self) {
+        self.renew_for(0);
+    }
+
+    /// It came further, and the next step brings so many bytes at once.
+    pub(crate) fn renew_for(&self, bytes: usize) {
         let begun = Instant::now();
-        let until = begun + self.limit;
+        let until = begun + self.limit + transfer(bytes);
         *self.wait.lock() = Wait { begun, until };
     }
 

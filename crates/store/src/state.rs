@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::time::Instant;
 
 use crate::frame::{self, WriteId};
@@ -21,8 +22,9 @@ const READS: u32 = 3;
 
 /// A place in an object store where a cluster keeps its state. Cheap to clone.
 ///
-/// Every operation ends within [`Limits::total`], but for those that bring ever more; reads, overwrites
-/// and deletes are repeated within it when a failure may pass. [`create`](Self::create) has rules of its own.
+/// Every operation ends within [`Limits::total`], but for those that bring ever more, and creates of what
+/// is large; reads, overwrites and deletes are repeated within it when a failure may pass.
+/// [`create`](Self::create) has rules of its own.
 #[derive(Clone)]
 pub struct StateStore {
     pub(crate) inner: Arc<Inner>,
@@ -121,7 +123,7 @@ impl StateStore {
     pub async fn put(&self, key: &Key, payload: &[u8]) -> Result<(), StoreError> {
         let path = key.under(&self.inner.root);
         let body = frame::seal(WriteId::random(), payload);
-        let call = || async {
+        let call = |_| async {
             let payload = PutPayload::from_bytes(body.clone());
             self.inner.objects.put(&path, payload).await.map(|_| ())
         };
@@ -136,7 +138,7 @@ impl StateStore {
     /// [`StoreError`] if the store did not confirm it.
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let path = key.under(&self.inner.root);
-        let call = || self.inner.objects.delete(&path);
+        let call = |_| self.inner.objects.delete(&path);
         self.repeat(Operation::Delete, key, self.deadline(), call)
             .await
             .map(|_| ())
@@ -201,8 +203,11 @@ impl StateStore {
 
     /// The whole body of an object, write id and all.
     async fn read(&self, key: &Key, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
-        let path = key.under(&self.inner.root);
-        let call = || async { self.inner.objects.get(&path).await?.bytes().await };
+        let path = &key.under(&self.inner.root);
+        let call = |patience: Arc<Patience>| async move {
+            let found = self.inner.objects.get(path).await?;
+            whole(found, &patience).await
+        };
         self.repeat(Operation::Get, key, deadline, call).await
     }
 
@@ -213,15 +218,16 @@ impl StateStore {
         operation: Operation,
         key: &Key,
         deadline: Instant,
-        mut call: impl FnMut() -> F,
+        mut call: impl FnMut(Arc<Patience>) -> F,
     ) -> Result<Option<T>, StoreError>
     where
         F: Future<Output = object_store::Result<T>>,
     {
         let mut retry = 0;
         loop {
-            let patience = self.patience(deadline);
-            let failure = match self.request(operation, &patience, call()).await {
+            let patience = Arc::new(self.patience(deadline));
+            let asked = call(Arc::clone(&patience));
+            let failure = match self.request(operation, &patience, asked).await {
                 Ok(value) => return Ok(Some(value)),
                 Err(failure) => failure,
             };
@@ -293,4 +299,30 @@ impl StateStore {
             what,
         }
     }
+}
+
+/// An object, whatever its size. It is given up when no more of it comes.
+async fn whole(found: GetResult, patience: &Patience) -> object_store::Result<Bytes> {
+    if !matches!(found.payload, GetResultPayload::Stream(_)) {
+        // A file is read at once.
+        let size = found.range.end.saturating_sub(found.range.start);
+        patience.renew_for(usize::try_from(size).unwrap_or(usize::MAX));
+        return found.bytes().await;
+    }
+    let mut pieces = found.into_stream();
+    let mut whole = Bytes::new();
+    let mut joined = Vec::new();
+    while let Some(piece) = pieces.try_next().await? {
+        patience.renew();
+        if whole.is_empty() && joined.is_empty() {
+            whole = piece;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(match joined.is_empty() {
+        true => whole,
+        false => Bytes::from(joined),
+    })
 }

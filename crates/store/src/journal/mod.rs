@@ -30,4 +30,4 @@ pub use error::{AppendError, JournalError};
 pub use metrics::JournalMetrics;
 pub use replay::{Journals, Replayed};
 pub use segment::entries_of;
-pub use writer::{Deferred, Journal, JournalEnd, JournalOptions};
+pub use writer::{Deferred, Grown, Journal, JournalEnd, JournalOptions};

@@ -1,20 +1,23 @@
 //! The writing end of one's own journal: a task around [`Appender`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use paceline_core::Now;
 use paceline_core::ownership::{AppendOptions, Closed, Ticket};
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{AppendError, JournalError, Journals};
 
+mod grown;
 mod task;
 
+pub use grown::Grown;
 use task::{Command, Content, Writer};
 
 /// Limits of a journal's writer.
@@ -46,8 +49,7 @@ pub struct Journal {
     commands: mpsc::Sender<Command>,
     closed: watch::Receiver<Option<Closed>>,
     tickets: Arc<AtomicU64>,
-    /// Records that were written beside or after the last snapshot.
-    grown: Arc<AtomicUsize>,
+    grown: Arc<Mutex<Grown>>,
     started: Instant,
 }
 
@@ -57,7 +59,7 @@ impl Journal {
     pub fn begin(scheduler: SchedulerId, journals: Journals, options: JournalOptions) -> Self {
         let (commands, inbox) = mpsc::channel(options.queue.max(1));
         let (closing, closed) = watch::channel(None);
-        let grown = Arc::new(AtomicUsize::new(0));
+        let grown = Arc::<Mutex<Grown>>::default();
         let started = Instant::now();
         let writer = Writer::new(
             scheduler.clone(),
@@ -134,22 +136,37 @@ impl Journal {
     /// [`AppendError`] if the snapshot did not become durable. That segments could not be removed is
     /// the inner error; the next snapshot will try again.
     pub async fn compact(&self) -> Result<Result<usize, JournalError>, AppendError> {
+        let base = self.write(Content::Snapshot).await?;
+        Ok(self.journals.truncate(&self.scheduler, base).await)
+    }
+
+    /// Writes all that waits, and if that is nothing, a segment without records: a journal that is over
+    /// does not take it.
+    ///
+    /// # Errors
+    /// [`AppendError`] if it is not known to be durable.
+    pub async fn flush(&self) -> Result<(), AppendError> {
+        self.write(Content::Nothing).await.map(drop)
+    }
+
+    /// Writes something that takes everything along that waits.
+    async fn write(&self, content: Content) -> Result<u64, AppendError> {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (tell, told) = oneshot::channel();
         self.command(Command::Append {
             ticket,
-            content: Content::Snapshot,
+            content,
             due: Now(self.started.elapsed()),
             tell,
         })
         .await?;
-        let base = told.await.map_err(|_| ended(&self.closed))??;
-        Ok(self.journals.truncate(&self.scheduler, base).await)
+        let told = told.await.map_err(|_| ended(&self.closed))?;
+        told.map_err(AppendError::Closed)
     }
 
-    /// How many records were written that the last snapshot does not stand for.
-    pub fn grown_by(&self) -> usize {
-        self.grown.load(Ordering::Relaxed)
+    /// What was written that the last snapshot does not stand for, and what it all holds.
+    pub fn grown_by(&self) -> Grown {
+        *self.grown.lock()
     }
 
     /// Leaves a query out of further snapshots, unless it was adopted at a later epoch: the claim of this

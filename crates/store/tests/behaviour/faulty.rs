@@ -64,6 +64,8 @@ pub(crate) struct FaultyStore {
     writes: Mutex<VecDeque<Fault>>,
     reads: Mutex<VecDeque<bool>>,
     garbled: AtomicUsize,
+    /// How many bytes come through in a millisecond; 0 if there is no limit.
+    throughput: AtomicUsize,
     listings: Mutex<VecDeque<Listing>>,
     shown: Arc<AtomicUsize>,
     removals: Mutex<VecDeque<Fault>>,
@@ -86,6 +88,7 @@ impl FaultyStore {
             writes: Mutex::default(),
             reads: Mutex::default(),
             garbled: AtomicUsize::new(0),
+            throughput: AtomicUsize::new(0),
             listings: Mutex::default(),
             shown: Arc::default(),
             removals: Mutex::default(),
@@ -109,6 +112,44 @@ impl FaultyStore {
     /// The next reads bring a byte that is not the one that was written.
     pub(crate) fn garble_reads(&self, count: usize) {
         self.garbled.store(count, Ordering::SeqCst);
+    }
+
+    /// From now on no more bytes than these are written, or read, in a second.
+    pub(crate) fn throttle(&self, bytes_per_second: usize) {
+        self.throughput
+            .store(bytes_per_second / 1000, Ordering::SeqCst);
+    }
+
+    /// How long so many bytes take.
+    fn takes(&self, bytes: usize) -> Duration {
+        let throughput = self.throughput.load(Ordering::SeqCst);
+        let millis = bytes.checked_div(throughput).unwrap_or(0);
+        Duration::from_millis(millis as u64)
+    }
+
+    /// The same object, piece by piece.
+    async fn trickle(&self, got: GetResult) -> Result<GetResult> {
+        const PIECE: usize = 256 << 10;
+        if self.throughput.load(Ordering::SeqCst) == 0 {
+            return Ok(got);
+        }
+        let (meta, range) = (got.meta.clone(), got.range.clone());
+        let attributes = got.attributes.clone();
+        let bytes = got.bytes().await?;
+        let pause = self.takes(PIECE);
+        let starts = (0..bytes.len()).step_by(PIECE);
+        let pieces = starts.map(move |at| bytes.slice(at..bytes.len().min(at + PIECE)));
+        let pieces = stream::iter(pieces).then(move |piece| async move {
+            #[expect(clippy::disallowed_methods, reason = "the fault is that it is slow")]
+            tokio::time::sleep(pause).await;
+            Ok(piece)
+        });
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(pieces.boxed()),
+            meta,
+            range,
+            attributes,
+        })
     }
 
     /// What is wrong with the next listings.
@@ -251,6 +292,11 @@ impl ObjectStore for FaultyStore {
         if fault != Fault::None {
             self.fired.fetch_add(1, Ordering::SeqCst);
         }
+        let takes = self.takes(payload.content_length());
+        if !takes.is_zero() {
+            #[expect(clippy::disallowed_methods, reason = "the fault is that it is slow")]
+            tokio::time::sleep(takes).await;
+        }
         match fault {
             Fault::None => self.inner.put_opts(location, payload, opts).await,
             Fault::Slow(by) => {
@@ -295,7 +341,7 @@ impl ObjectStore for FaultyStore {
                 self.fired.fetch_add(1, Ordering::SeqCst);
                 garble(got).await
             }
-            Err(_) => Ok(got),
+            Err(_) => self.trickle(got).await,
         }
     }
 

@@ -229,6 +229,70 @@ pub(crate) async fn is_ended_whatever_cannot_be_read(room: &Room) {
     assert_eq!(others.remove_segments(&name("a")).await, Ok(3));
 }
 
+/// A snapshot is as large as what the journal holds, and a store has its time for it: to write it, and to
+/// bring it to whoever takes over.
+#[tokio::test]
+async fn a_snapshot_that_takes_longer_than_a_small_request_holds_nothing_up() {
+    let room = Place::memory().fresh();
+    let (faulty, state) = room.faulty();
+    let a = begin("a", state.clone());
+    let sql = "x".repeat(100_000);
+    let large = |n| {
+        let statement = Some(Statement {
+            sql: sql.clone(),
+            ..Statement::default()
+        });
+        let query = bytes(n);
+        record(Kind::Accepted(Accepted { query, statement }))
+    };
+    let appends = join_all((0..100).map(|n| a.append(large(n)))).await;
+    assert!(appends.iter().all(Result::is_ok), "{appends:?}");
+    faulty.throttle(8 << 20);
+    let slow = async {
+        let (compacted, appended) = tokio::join!(a.compact(), a.append(accepted(200)));
+        assert!(compacted.unwrap().is_ok());
+        appended.unwrap();
+        journals(state).seal(&name("a"), &name("b")).await.unwrap()
+    };
+    let sealed = tokio::time::timeout(Duration::from_secs(60), slow).await;
+    let sealed = sealed.unwrap();
+    assert_eq!(sealed.sealed_by(), Some(&name("b")));
+    assert_eq!(sealed.book.queries().count(), 101);
+}
+
+/// What is asked is whether the journal is open; what it holds is not written once more for that.
+#[tokio::test]
+async fn a_flush_writes_what_waits_and_no_snapshot() {
+    let room = Place::memory().fresh();
+    let a = begin("a", room.open());
+    a.append(accepted(1)).await.unwrap();
+    let before = a.grown_by();
+    assert_eq!((before.records, before.segments), (1, 1));
+    a.flush().await.unwrap();
+    let waits = a.defer(accepted(2), Duration::from_secs(3600));
+    let waits = waits.await.unwrap();
+    a.flush().await.unwrap();
+    assert_eq!(waits.durable().await, Ok(2), "it went along");
+    let others = journals(room.open());
+    let replayed = others.replay(a.scheduler()).await.unwrap();
+    assert_eq!((replayed.base, replayed.next), (0, 3));
+    assert_eq!(replayed.book.queries().count(), 2);
+    let grown = a.grown_by();
+    assert_eq!((grown.records, grown.segments), (3, 3));
+    assert!(grown.held > before.held && grown.bytes > grown.held);
+    a.append(finished(1)).await.unwrap();
+    assert_eq!(a.grown_by().held, grown.held - before.held);
+    a.compact().await.unwrap().unwrap();
+    let short = a.grown_by();
+    assert_eq!((short.records, short.segments), (0, 0));
+    assert!(short.bytes < grown.bytes);
+
+    let by = name("b");
+    others.seal(a.scheduler(), &by).await.unwrap();
+    let refused = a.flush().await.unwrap_err();
+    assert_eq!(refused, AppendError::Closed(Closed::Sealed { by }));
+}
+
 /// What lies before a snapshot means nothing, whatever it is.
 pub(crate) async fn is_read_whatever_lies_before_its_snapshot(room: &Room) {
     let a = begin("a", room.open());
@@ -312,6 +376,48 @@ pub(crate) async fn is_shortened_by_snapshots(room: &Room) {
     }
     assert_eq!(others.replay(&name("a")).await, Ok(replayed));
     assert_eq!(a.append(finished(6)).await, Ok(9));
+}
+
+/// Also while a snapshot that has it, or its own record, is on its way.
+#[tokio::test]
+async fn what_is_forgotten_stays_so_whatever_is_under_way() {
+    let room = Place::memory().fresh();
+    let (faulty, state) = room.faulty();
+    let a = begin("a", state);
+    for n in 1..=3 {
+        a.append(accepted(n)).await.unwrap();
+    }
+    let under_way = async |sent: usize| {
+        let is_sent = async {
+            while faulty.sent() < sent {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_sent)
+            .await
+            .unwrap();
+    };
+    faulty.on_writes([Fault::Slow(Duration::from_millis(100)); 2]);
+    let forget = async {
+        under_way(4).await;
+        a.forget(query(3), Epoch(0)).await.unwrap();
+    };
+    let (compacted, ()) = tokio::join!(a.compact(), forget);
+    compacted.unwrap().unwrap();
+    let forget = async {
+        under_way(5).await;
+        a.forget(query(4), Epoch(0)).await.unwrap();
+    };
+    let (appended, ()) = tokio::join!(a.append(accepted(4)), forget);
+    assert_eq!(appended, Ok(4));
+    assert_eq!(faulty.fired(), 2);
+
+    a.compact().await.unwrap().unwrap();
+    let replayed = journals(room.open()).replay(a.scheduler()).await.unwrap();
+    let held: Vec<_> = replayed.book.queries().map(|(query, _)| query).collect();
+    assert_eq!(held, [1, 2].map(query));
+    let grown = a.grown_by();
+    assert!(grown.held < grown.bytes, "{grown:?}");
 }
 
 pub(crate) async fn goes_once_it_is_drained(room: &Room) {

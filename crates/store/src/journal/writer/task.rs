@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +12,14 @@ use paceline_core::ownership::{Append, AppendAction, AppendOutcome, Appender, Cl
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use paceline_proto::state::record::Record as Kind;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::JournalOptions;
+use super::grown::Sizes;
+use super::{Grown, JournalOptions};
 use crate::journal::segment::{self, folder};
 use crate::journal::{Book, Journals, salvage};
 use crate::{Created, StoreError};
@@ -50,6 +51,8 @@ pub(super) enum Command {
 pub(super) enum Content {
     Record(Box<Record>),
     Snapshot,
+    /// It takes along what waits.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ struct Segment {
     append: Uuid,
     body: Bytes,
     records: Vec<Record>,
+    /// What was to be forgotten since it was sent.
+    forgotten: Vec<(QueryId, Epoch)>,
 }
 
 pub(super) struct Writer {
@@ -78,7 +83,8 @@ pub(super) struct Writer {
     sending: Option<BoxFuture<'static, AppendOutcome>>,
     wake: Option<Now>,
     closing: watch::Sender<Option<Closed>>,
-    grown: Arc<AtomicUsize>,
+    grown: Arc<Mutex<Grown>>,
+    sizes: Sizes,
     started: Instant,
 }
 
@@ -88,7 +94,7 @@ impl Writer {
         journals: Journals,
         options: JournalOptions,
         closing: watch::Sender<Option<Closed>>,
-        grown: Arc<AtomicUsize>,
+        grown: Arc<Mutex<Grown>>,
         started: Instant,
     ) -> Self {
         Writer {
@@ -103,6 +109,7 @@ impl Writer {
             wake: None,
             closing,
             grown,
+            sizes: Sizes::default(),
             started,
         }
     }
@@ -151,7 +158,7 @@ impl Writer {
             } => {
                 let (query, bytes) = match &content {
                     Content::Record(record) => (salvage::query_named(record), record.encoded_len()),
-                    Content::Snapshot => (None, 0),
+                    Content::Snapshot | Content::Nothing => (None, 0),
                 };
                 self.waiters.insert(ticket, Waiter { due, tell });
                 self.feed(Append::Record {
@@ -167,7 +174,13 @@ impl Writer {
                 // Who asked may be gone.
                 let _ = tell.send(withdrawn);
             }
-            Command::Forget { query, epoch } => self.book.drop_query(query, epoch),
+            Command::Forget { query, epoch } => {
+                self.forget(query, epoch);
+                // What is under way may be a snapshot that has it, or the record that it is of.
+                if let Some(segment) = &mut self.segment {
+                    segment.forgotten.push((query, epoch));
+                }
+            }
         }
     }
 
@@ -194,16 +207,18 @@ impl Writer {
 
     fn send(&mut self, seq: u64, contents: Vec<Content>) {
         let record = |content| match content {
-            Content::Record(record) => *record,
-            Content::Snapshot => self.book.snapshot(),
+            Content::Record(record) => Some(*record),
+            Content::Snapshot => Some(self.book.snapshot()),
+            Content::Nothing => None,
         };
-        let records: Vec<Record> = contents.into_iter().map(record).collect();
+        let records: Vec<Record> = contents.into_iter().filter_map(record).collect();
         let (append, body) = segment::encode(records.clone());
         self.segment = Some(Segment {
             seq,
             append,
             body,
             records,
+            forgotten: Vec::new(),
         });
         self.create(Duration::ZERO);
     }
@@ -252,18 +267,16 @@ impl Writer {
             self.measure(&segment);
             let mut records = segment.records;
             records.sort_by_key(|record| !is_snapshot(record));
-            let snapshots = records.iter().filter(|record| is_snapshot(record)).count();
-            if snapshots > 0 {
-                self.grown.store(0, Ordering::Relaxed);
-            }
-            let others = records.len() - snapshots;
-            self.grown.fetch_add(others, Ordering::Relaxed);
+            self.grow(segment.body.len(), &records);
             // Whoever replays the journal leaves out the same.
             for what in salvage::leave_out(&mut records) {
                 tracing::error!(what, "a record without its query was journaled");
             }
             if let Err(error) = self.book.apply(&records) {
                 tracing::error!(%error, "a record without its query was journaled");
+            }
+            for (query, epoch) in segment.forgotten {
+                self.forget(query, epoch);
             }
         }
         let now = self.now();
@@ -275,6 +288,41 @@ impl Writer {
                 let _ = tell.send(Ok(seq));
             }
         }
+    }
+
+    fn forget(&mut self, query: QueryId, epoch: Epoch) {
+        let was_held = self.book.held(query).is_some();
+        self.book.drop_query(query, epoch);
+        if was_held && self.book.held(query).is_none() {
+            self.sizes.remove(query);
+            let mut grown = self.grown.lock();
+            grown.held = self.sizes.sum();
+            // As a record would, it makes another snapshot of use.
+            grown.records += 1;
+        }
+    }
+
+    /// The journal has one more segment, of that size and with these records.
+    fn grow(&mut self, bytes: usize, records: &[Record]) {
+        for record in records {
+            self.sizes.note(record);
+        }
+        let others = records.iter().filter(|record| !is_snapshot(record)).count();
+        let mut grown = self.grown.lock();
+        *grown = match others < records.len() {
+            true => Grown {
+                records: others,
+                segments: 0,
+                bytes,
+                held: self.sizes.sum(),
+            },
+            false => Grown {
+                records: grown.records + others.max(1),
+                segments: grown.segments + 1,
+                bytes: grown.bytes + bytes,
+                held: self.sizes.sum(),
+            },
+        };
     }
 
     fn measure(&self, written: &Segment) {
