@@ -114,7 +114,7 @@ mod tests {
     const ROWS: u32 = 5000;
 
     fn batch() -> RecordBatch {
-        let some = |row: u32| (row % 11 > 0).then_some(row % 1703);
+        let some = |row: u32| (!row.is_multiple_of(11)).then_some(row % 1703);
         let text = |row| some(row).map(|n| format!("text number {n}"));
         let numbers = (0..ROWS).map(|row| some(row).map(i64::from));
         let floats = (0..ROWS).map(|row| some(row).map(|n| f64::from(n) / 7.0 - 3.0));
