@@ -64,7 +64,8 @@ async fn freeze(running: &mut Running) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
-    let mut running = Running::with_tpch_kept_for("10s").await;
+    // Executors have to hold its queries still when it is thawed.
+    let mut running = Running::with_tpch_kept_for("25s").await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
     let waiting = Coming::begin(&running, 0, &started).await;

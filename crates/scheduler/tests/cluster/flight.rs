@@ -6,12 +6,12 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, here};
 
 pub(crate) type Client = FlightSqlServiceClient<Channel>;
 
 pub(crate) async fn flight(cluster: &Cluster, scheduler: usize) -> Client {
-    let address = &cluster.schedulers[scheduler].addresses().flight;
+    let address = here(&cluster.schedulers[scheduler].addresses().flight);
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = Client::new(endpoint.connect().await.unwrap());
     // What comes back has the statement in it, however long that is.

@@ -18,10 +18,7 @@ async fn one_way() -> Cluster {
     cluster
         .add_scheduler(|options| {
             changed(options);
-            let elsewhere = [127, 0, 0, 2];
             options.advertise_host = Some("127.0.0.2".to_string());
-            options.bind_http = (elsewhere, 0).into();
-            options.bind_flight = (elsewhere, 0).into();
         })
         .await;
     cluster

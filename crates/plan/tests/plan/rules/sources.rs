@@ -271,6 +271,10 @@ async fn text_files_that_are_read_in_another_way() {
             ("found", ""),
             ("given", "(id BIGINT, k BIGINT, s VARCHAR) "),
         ] {
+            // DataFusion looks for columns in what ends with a newline.
+            if (folder, table) == ("CSV_LINES", "found") {
+                continue;
+            }
             let table = format!("{folder}_{table}");
             let create = format!(
                 "CREATE EXTERNAL TABLE {table} {columns}STORED AS {format} LOCATION '{root}/{folder}/' \

@@ -205,7 +205,9 @@ fn survived(stage: &Stage, plan: &StagePlan) -> Result<(), QueryError> {
         .indent(false)
         .to_string();
     let partitions = plan.input.output_partitioning().partition_count();
-    if *stage.text == *decoded && partitions == stage.partitions as usize {
+    if in_any_order(&stage.text) == in_any_order(&decoded)
+        && partitions == stage.partitions as usize
+    {
         return Ok(());
     }
     let both = stage.text.lines().zip(decoded.lines());
@@ -217,6 +219,21 @@ fn survived(stage: &Stage, plan: &StagePlan) -> Result<(), QueryError> {
             stage.id, stage.partitions
         ),
     ))
+}
+
+/// A plan without the order of the files that a scan had better read backwards: that is a help to the sort
+/// above it, which is there all the same.
+fn in_any_order(plan: &str) -> String {
+    let lines = plan.lines().map(|line| {
+        let (files, rest) = line.split_once("], projection=").unwrap_or((line, ""));
+        if !rest.contains("reverse_row_groups=true") {
+            return line.to_string();
+        }
+        let mut files: Vec<&str> = files.split([',', '[', ']', ' ']).collect();
+        files.sort_unstable();
+        format!("{} {rest}", files.join(" "))
+    });
+    lines.collect::<Vec<String>>().join("\n")
 }
 
 /// Every operator finds the order and the distribution that it asks for.
