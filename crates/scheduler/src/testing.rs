@@ -6,7 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::datatypes::Schema;
-use paceline_model::{Incarnation, QueryId, SchedulerId};
+use paceline_core::StageOutputs;
+use paceline_model::{
+    Attempt, ExchangeKind, ExecutorId, Incarnation, OutputLocation, PartitionRange, QueryId,
+    SchedulerId, Stage, StageGraph, StageId, TaskId,
+};
+use paceline_plan::{QueryPlan, SessionSettings};
 use paceline_proto::cluster::cluster_server::{Cluster, ClusterServer};
 use paceline_store::{
     Addresses, Beacon, Journal, JournalMetrics, JournalOptions, Journals, Limits, Members,
@@ -108,4 +113,42 @@ pub(crate) fn record() -> QueryRecord {
     let query = QueryId(Uuid::now_v7());
     let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
     QueryRecord::new(query, "SELECT 1".to_string(), schema, None, now, now)
+}
+
+/// A query of one stage that executors run as so many tasks.
+pub(crate) fn planned(tasks: u32) -> QueryRecord {
+    let stage = Stage {
+        id: StageId(0),
+        plan: Arc::from(&b"the plan"[..]),
+        partitions: tasks,
+        divisible: true,
+        exchange: ExchangeKind::Forward,
+        inputs: vec![],
+        deterministic: true,
+        scan_bytes: u64::MAX,
+        text: Arc::from(""),
+    };
+    let mut record = record();
+    record.plan = Some(QueryPlan {
+        graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
+        schema: Arc::new(Schema::empty()),
+        settings: SessionSettings::default(),
+        analyze: false,
+    });
+    record
+}
+
+/// What so many tasks of its stage left, on an executor that nobody reaches.
+pub(crate) fn outputs(tasks: u32) -> StageOutputs {
+    let one = |task| OutputLocation {
+        task: TaskId(task),
+        attempt: Attempt(0),
+        partitions: PartitionRange::new(task, 1),
+        executor: ExecutorId::new("x"),
+        address: "127.0.0.1:1".to_string(),
+    };
+    StageOutputs {
+        locations: (0..tasks).map(one).collect(),
+        summaries: vec![],
+    }
 }

@@ -5,8 +5,9 @@ use paceline_model::ExecutorId;
 use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::state::Known;
 
-use super::tests::{Stream, attach, driver, launched, planned};
+use super::tests::{Stream, attach, driver, launched};
 use super::*;
+use crate::testing::planned;
 use crate::wire::Answer;
 use crate::written::{legacy, statement};
 

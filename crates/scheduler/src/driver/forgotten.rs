@@ -7,9 +7,9 @@ use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::state::Known;
 use tokio::sync::mpsc;
 
-use super::tests::{driver, planned};
+use super::tests::driver;
 use super::*;
-use crate::testing::record;
+use crate::testing::{planned, record};
 use crate::wire::Answer;
 
 type Stream = mpsc::Receiver<cluster::FromScheduler>;

@@ -1,11 +1,6 @@
-use std::sync::Arc;
-
-use arrow::datatypes::Schema;
 use paceline_core::Options;
-use paceline_model::{
-    Attempt, ErrorClass, ExchangeKind, ExecutorId, OutputId, Stage, StageGraph, StageId, TaskId,
-};
-use paceline_plan::{QueryPlan, SessionSettings, WriteInto};
+use paceline_model::{Attempt, ErrorClass, ExecutorId, OutputId, StageId, TaskId};
+use paceline_plan::WriteInto;
 use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::cluster::task_state::State as Reported;
@@ -13,7 +8,7 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::{journal, journals, record};
+use crate::testing::{journal, journals, planned, record};
 
 pub(super) fn driver(directory: &std::path::Path) -> Driver {
     driver_with(directory, Options::default(), &Registry::new())
@@ -43,29 +38,6 @@ pub(super) fn driver_with(
         linger: Duration::ZERO,
         metrics: SchedulerMetrics::register(registry).unwrap(),
     })
-}
-
-/// A query of one stage that executors run as so many tasks.
-pub(super) fn planned(tasks: u32) -> QueryRecord {
-    let stage = Stage {
-        id: StageId(0),
-        plan: Arc::from(&b"the plan"[..]),
-        partitions: tasks,
-        divisible: true,
-        exchange: ExchangeKind::Forward,
-        inputs: vec![],
-        deterministic: true,
-        scan_bytes: u64::MAX,
-        text: Arc::from(""),
-    };
-    let mut record = record();
-    record.plan = Some(QueryPlan {
-        graph: Arc::new(StageGraph::new(vec![stage]).unwrap()),
-        schema: Arc::new(Schema::empty()),
-        settings: SessionSettings::default(),
-        analyze: false,
-    });
-    record
 }
 
 pub(super) type Stream = mpsc::Receiver<cluster::FromScheduler>;

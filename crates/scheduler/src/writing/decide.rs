@@ -247,3 +247,110 @@ impl QueryRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, StringArray, UInt64Array};
+    use paceline_model::{Attempt, TableId, TaskId};
+    use paceline_plan::{Change, ManagedDefinition};
+    use url::Url;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::{outputs, planned, shared};
+    use crate::writing::rows_in;
+
+    /// `CREATE TABLE t AS …`, with its files in that folder.
+    fn create(location: &Url, if_not_exists: bool) -> WriteInto {
+        WriteInto::Create {
+            table: ManagedDefinition {
+                schema: "public".to_string(),
+                name: "t".to_string(),
+                id: TableId(Uuid::now_v7()),
+                location: location.to_string(),
+                sql: String::new(),
+                columns: count_rows(0)[0].schema(),
+                files: vec![],
+            },
+            if_not_exists,
+            or_replace: false,
+        }
+    }
+
+    /// A query whose one task has left a file of so many rows.
+    fn wrote(shared: &Shared, into: &WriteInto, rows: u64) -> (QueryRecord, DataFile) {
+        let mut record = planned(1);
+        let file = DataFile {
+            path: format!("{}/0-0-0-0.parquet", record.query),
+            rows,
+            bytes: 1,
+        };
+        let schema = paceline_plan::manifest_schema();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![file.path.clone()])),
+            Arc::new(UInt64Array::from(vec![file.rows])),
+            Arc::new(UInt64Array::from(vec![file.bytes])),
+        ];
+        let list = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        let list = results::to_ipc(&schema, &[list]).unwrap();
+        record.write = Some(into.clone());
+        record.ticket = Some(Ticket {
+            query: record.query,
+            accepted_by: shared.driver.me(),
+            catalog: CatalogVersion(0),
+            afresh: None,
+            made: false,
+        });
+        record.keep_inline(TaskId(0), Attempt(0), list);
+        record.settle_result(&outputs(1), false, Instant::now());
+        (record, file)
+    }
+
+    /// The former owner met a table of that name and stood still there; the next one meets none.
+    #[tokio::test]
+    async fn a_table_that_one_owner_kept_is_made_by_no_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (former, next) = (
+            shared(directory.path()).await,
+            shared(directory.path()).await,
+        );
+        let me = former.driver.me();
+        let data = Url::from_directory_path(directory.path().join("data")).unwrap();
+        let nothing = CatalogVersion(0);
+        let there = target(&create(&data, false)).unwrap();
+        let other = QueryId(Uuid::now_v7());
+        let made = former.catalog.commit(other, &there, &[], nothing, &me);
+        assert!(matches!(made.await, Ok(Decided::Committed { .. })));
+
+        let into = create(&data, true);
+        let (record, file) = wrote(&next, &into, 3);
+        let query = record.query;
+        let path = directory.path().join("data").join(&file.path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "rows").unwrap();
+        let keep = target(&into).unwrap();
+        let files = [file];
+        let kept = former.catalog.commit(query, &keep, &files, nothing, &me);
+        assert_eq!(kept.await, Ok(Decided::Kept));
+        let drop = Change::DropTable {
+            schema: "public".to_string(),
+            name: "t".to_string(),
+            if_exists: false,
+        };
+        former.catalog.change(drop, &me, None).await.unwrap();
+
+        next.driver.submit(record, None);
+        let service = Service::new(Arc::clone(&next));
+        decide(&service, query).await.unwrap();
+        let outcome = next.journaling.claims.outcome(query).await.unwrap();
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.state, QueryState::Finished);
+        assert_eq!(rows_in(&outcome), 0);
+        let catalog = next.catalog.snapshot().await.unwrap();
+        assert!(catalog.relation("public", "t").is_none());
+        assert!(!path.exists(), "no table has it");
+        for scheduler in [former, next] {
+            scheduler.stop.cancel();
+        }
+    }
+}

@@ -63,6 +63,10 @@ pub enum CatalogChange {
     Abandon {
         /// The query.
         query: QueryId,
+        /// Whether it came to nothing because there was a table already, with `IF NOT EXISTS`. Who does not
+        /// know this writes nothing either.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// A table disappears.
     DropTable {

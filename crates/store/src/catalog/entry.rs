@@ -199,7 +199,7 @@ mod tests {
                 ),
             ),
             (
-                CatalogChange::Abandon { query },
+                CatalogChange::Abandon { query, kept: false },
                 concat!(
                     r#"{"v":1,"made_by":"s1","change":{"kind":"abandon","#,
                     r#""query":"07070707-0707-0707-0707-070707070707"}}"#
@@ -275,6 +275,22 @@ mod tests {
         let change = Some(change);
         let name = Some(name);
         assert_eq!(read_entry(text), Ok(Entry { change, name }));
+    }
+
+    /// Who does not know the word takes it for one that came to nothing, as it has.
+    #[test]
+    fn that_a_table_was_kept_is_frozen() {
+        let query = QueryId(uuid::Uuid::from_bytes([7; 16]));
+        let kept = CatalogChange::Abandon { query, kept: true };
+        let text = concat!(
+            r#"{"v":1,"made_by":"s1","change":{"kind":"abandon","#,
+            r#""query":"07070707-0707-0707-0707-070707070707","kept":true}}"#
+        );
+        assert_eq!(
+            encode(&kept, &SchedulerId::new("s1"), None),
+            text.as_bytes()
+        );
+        assert_eq!(read(text), Ok(Some(kept)));
     }
 
     #[test]

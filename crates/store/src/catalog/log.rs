@@ -166,7 +166,10 @@ impl CatalogLog {
                 Ok(None) if fresh => match name {
                     None => return Ok(current.version()),
                     // That there was nothing to do is what a repeat is told as well.
-                    Some(name) => CatalogChange::Abandon { query: name.query },
+                    Some(name) => CatalogChange::Abandon {
+                        query: name.query,
+                        kept: false,
+                    },
                 },
                 Err(error) if fresh => return Err(error),
                 Ok(None) | Err(_) => {

@@ -4,8 +4,8 @@
 //! that the query was planned with: if the query has an entry there, that one counts and no other is
 //! made. The latest entries are remembered, so this asks the store for little. It does not matter how
 //! many owners a query had, how often each of them tried, or when what they sent arrives. A query that
-//! failed gets an entry as well, for the same reason: one owner must not call it failed while another one
-//! commits it.
+//! failed, or found that there is a table already, gets an entry as well, for the same reason: one owner
+//! must not say that it came to nothing while another one commits it.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use paceline_model::{CatalogVersion, QueryId, SchedulerId, TableId};
@@ -50,7 +50,7 @@ pub enum Decided {
     },
     /// It has come to nothing, and never will to anything else.
     Abandoned,
-    /// `IF NOT EXISTS`, and there is one: nothing was changed.
+    /// `IF NOT EXISTS`, and there was one: it has come to nothing, and that is no failure.
     Kept,
 }
 
@@ -60,16 +60,20 @@ impl WriteTarget {
         on: &CatalogSnapshot,
         query: QueryId,
         files: &[DataFile],
-    ) -> Result<Option<CatalogChange>, CatalogError> {
+    ) -> Result<CatalogChange, CatalogError> {
         let files = files.to_vec();
         match self {
             WriteTarget::Create { table, existing } => {
                 let free = may_create(on, &table.schema, &table.name, "table", *existing)?;
-                Ok(free.then(|| CatalogChange::CreateTable {
-                    table: table.clone(),
-                    query: Some(query),
-                    files,
-                }))
+                Ok(match free {
+                    true => CatalogChange::CreateTable {
+                        table: table.clone(),
+                        query: Some(query),
+                        files,
+                    },
+                    // The name may be free again when the next owner looks.
+                    false => CatalogChange::Abandon { query, kept: true },
+                })
             }
             WriteTarget::Append {
                 schema,
@@ -77,13 +81,13 @@ impl WriteTarget {
                 table,
             } => match on.relation(schema, name) {
                 Some(Relation::Table(there)) if there.table.id == *table => {
-                    Ok(Some(CatalogChange::Append {
+                    Ok(CatalogChange::Append {
                         query,
                         schema: schema.clone(),
                         name: name.clone(),
                         table: *table,
                         files,
-                    }))
+                    })
                 }
                 _ => Err(CatalogError::Gone {
                     name: format!("{schema}.{name}"),
@@ -98,7 +102,9 @@ impl CatalogChange {
     pub(super) fn decides_about(&self) -> Option<QueryId> {
         match self {
             CatalogChange::CreateTable { query, .. } => *query,
-            CatalogChange::Append { query, .. } | CatalogChange::Abandon { query } => Some(*query),
+            CatalogChange::Append { query, .. } | CatalogChange::Abandon { query, .. } => {
+                Some(*query)
+            }
             CatalogChange::CreateSchema { .. }
             | CatalogChange::DropSchema { .. }
             | CatalogChange::CreateExternalTable { .. }
@@ -125,7 +131,10 @@ impl CatalogChange {
                 version,
                 files: files.clone(),
             }),
-            CatalogChange::Abandon { query: by } if *by == query => Some(Decided::Abandoned),
+            CatalogChange::Abandon { query: by, kept } if *by == query => Some(match kept {
+                true => Decided::Kept,
+                false => Decided::Abandoned,
+            }),
             _ => None,
         }
     }
@@ -160,7 +169,8 @@ impl CatalogLog {
         since: CatalogVersion,
         by: &SchedulerId,
     ) -> Result<Decided, CatalogError> {
-        let resolve = |_: &CatalogSnapshot| Ok(Some(CatalogChange::Abandon { query }));
+        let kept = false;
+        let resolve = |_: &CatalogSnapshot| Ok(CatalogChange::Abandon { query, kept });
         self.decide(query, since, by, resolve).await
     }
 
@@ -169,7 +179,7 @@ impl CatalogLog {
         query: QueryId,
         since: CatalogVersion,
         by: &SchedulerId,
-        resolve: impl Fn(&CatalogSnapshot) -> Result<Option<CatalogChange>, CatalogError>,
+        resolve: impl Fn(&CatalogSnapshot) -> Result<CatalogChange, CatalogError>,
     ) -> Result<Decided, CatalogError> {
         // What is remembered no more is read before others have to wait for this one.
         let known = self.current();
@@ -186,9 +196,7 @@ impl CatalogLog {
                 return Ok(decided);
             }
             looked = current.version();
-            let Some(change) = resolve(&current)? else {
-                return Ok(Decided::Kept);
-            };
+            let change = resolve(&current)?;
             // Lost to somebody else, perhaps to another owner of this query: look again.
             let tried = self.try_append(&tail, &current, change.clone(), by, None);
             if let Some(version) = tried.await?

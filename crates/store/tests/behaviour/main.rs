@@ -55,6 +55,7 @@ async fn suite(place: &Place) {
     catalog::a_change_with_a_name_is_made_once(&place.fresh()).await;
     writes::a_query_commits_once_whoever_tries(&place.fresh()).await;
     writes::what_was_abandoned_is_not_committed(&place.fresh()).await;
+    writes::that_a_table_was_kept_is_decided_once(&place.fresh()).await;
     writes::rows_go_into_the_table_they_were_meant_for(&place.fresh()).await;
     writes::a_commit_whose_answer_is_lost_or_late_is_made_once(place).await;
     create::every_outcome_is_settled(&place.fresh()).await;

@@ -126,6 +126,36 @@ pub(crate) async fn what_was_abandoned_is_not_committed(room: &Room) {
     assert_eq!(log.current().version(), CatalogVersion(1), "one entry");
 }
 
+/// The name may be free again when the next owner comes to decide.
+pub(crate) async fn that_a_table_was_kept_is_decided_once(room: &Room) {
+    let log = CatalogLog::open(room.open()).await.unwrap();
+    let (since, me) = (CatalogVersion(0), by("s"));
+    let other = create(1, OnExisting::Refuse);
+    log.commit(query(1), &other, &files("a", 1), since, &me)
+        .await
+        .unwrap();
+    let keep = create(2, OnExisting::Keep);
+    let kept = log
+        .commit(query(2), &keep, &files("b", 1), since, &me)
+        .await;
+    assert_eq!(kept, Ok(Decided::Kept));
+    let drop = CatalogStatement::DropTable {
+        schema: DEFAULT_SCHEMA.to_string(),
+        name: "t".to_string(),
+        missing: OnMissing::Refuse,
+    };
+    log.append(&drop, &me).await.unwrap();
+    let late = CatalogLog::open(room.open()).await.unwrap();
+    let again = late
+        .commit(query(2), &keep, &files("b", 1), since, &me)
+        .await;
+    assert_eq!(again, Ok(Decided::Kept), "{}", room.name);
+    let abandoned = late.abandon(query(2), since, &me).await;
+    assert_eq!(abandoned, Ok(Decided::Kept), "it is no failure");
+    let tables = late.current();
+    assert!(tables.relation(DEFAULT_SCHEMA, "t").is_none());
+}
+
 pub(crate) async fn rows_go_into_the_table_they_were_meant_for(room: &Room) {
     let log = CatalogLog::open(room.open()).await.unwrap();
     let (since, me) = (CatalogVersion(0), by("s"));
