@@ -25,24 +25,49 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Decides on a new query; `turn` rises with each.
-    pub(crate) fn enter(&mut self, options: &Options, turn: u64, query: QueryId) -> Admitted {
+    /// Decides on a new query; `turn` rises with each. One that is `promised` waits however many others do.
+    pub(crate) fn enter(
+        &mut self,
+        options: &Options,
+        turn: u64,
+        query: QueryId,
+        promised: bool,
+    ) -> Admitted {
         if self.running < options.max_running_queries.max(1) && self.waiting.is_empty() {
             self.running += 1;
             return Admitted::Starts;
         }
-        if self.waiting.len() < options.max_queued_queries {
+        if promised || self.waiting.len() < options.max_queued_queries {
             self.waiting.insert(turn, query);
             return Admitted::Waits;
         }
-        Admitted::Refused(QueryError::new(
+        Admitted::Refused(self.refusal())
+    }
+
+    /// Whether there is a place for one more query, beside so many that are on their way.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(crate) fn has_room(&self, options: &Options, coming: usize) -> Result<(), QueryError> {
+        let running = options.max_running_queries.max(1);
+        let running = running.saturating_sub(self.running);
+        let waiting = options.max_queued_queries;
+        let waiting = waiting.saturating_sub(self.waiting.len());
+        match coming < running.saturating_add(waiting) {
+            true => Ok(()),
+            false => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(&self) -> QueryError {
+        QueryError::new(
             ErrorClass::Resource,
             format!(
                 "too many queries: {} are running and {} are waiting; try again later",
                 self.running,
                 self.waiting.len()
             ),
-        ))
+        )
     }
 
     /// A query that runs already, under a former owner, is not held up.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use paceline_model::{Epoch, QueryId, QueryState, StageGraph, StageProgress};
+use paceline_model::{Epoch, QueryError, QueryId, QueryState, StageGraph, StageProgress};
 
 use crate::action::{Action, Outcome};
 use crate::admission::Admitted;
@@ -90,7 +90,8 @@ impl Core {
                 graph,
                 epoch,
                 deadline,
-            } => self.submit(query, graph, epoch, deadline),
+                promised,
+            } => self.submit((query, promised), graph, epoch, deadline),
             adopt @ Event::Adopt { .. } => self.adopt(adopt),
             Event::ExecutorAttached {
                 executor,
@@ -158,14 +159,20 @@ impl Core {
         }
     }
 
-    fn submit(&mut self, id: QueryId, graph: Arc<StageGraph>, epoch: Epoch, deadline: Option<Now>) {
+    fn submit(
+        &mut self,
+        (id, promised): (QueryId, bool),
+        graph: Arc<StageGraph>,
+        epoch: Epoch,
+        deadline: Option<Now>,
+    ) {
         if self.queries.contains_key(&id) || self.ended.contains_key(&id) {
             return;
         }
         self.submissions += 1;
         let turn = self.submissions;
         let shared = &mut self.shared;
-        let admitted = shared.admission.enter(&shared.options, turn, id);
+        let admitted = shared.admission.enter(&shared.options, turn, id, promised);
         if let Admitted::Refused(error) = admitted {
             shared.counters.queries_refused += 1;
             shared.out.tell(Action::Settled {
@@ -212,6 +219,20 @@ impl Core {
         while let Some(id) = self.shared.admission.next(&self.shared.options) {
             self.with(id, |query, _| query.start());
         }
+    }
+
+    /// Whether there is a place for one more query, beside so many that were promised one and have not
+    /// been submitted yet. To be asked before a client is told that its query is accepted.
+    ///
+    /// # Errors
+    /// That there is none, which counts as a query that was refused.
+    pub fn has_room(&mut self, promised: usize) -> Result<(), QueryError> {
+        let shared = &mut self.shared;
+        let room = shared.admission.has_room(&shared.options, promised);
+        if room.is_err() {
+            shared.counters.queries_refused += 1;
+        }
+        room
     }
 
     /// This scheduler owns nothing any more: every query and every executor is forgotten, and nobody is

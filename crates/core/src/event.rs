@@ -23,6 +23,9 @@ pub enum Event {
         epoch: Epoch,
         /// When it fails if it has not finished.
         deadline: Option<Now>,
+        /// Whether its client was told that it is accepted, so that it cannot be refused any more. There
+        /// was [room](crate::Core::has_room) for it before.
+        promised: bool,
     },
     /// A query is taken over from another owner. Admission does not hold it up.
     Adopt {

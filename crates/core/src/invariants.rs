@@ -285,6 +285,7 @@ mod tests {
                 graph: Arc::new(StageGraph::new(vec![one]).unwrap()),
                 epoch: Epoch(0),
                 deadline: None,
+                promised: false,
             };
             assert_eq!(told(core.handle(submit, Now::default())), 0, "it runs");
             let cancel = Event::Cancel { query: query(1) };

@@ -188,20 +188,25 @@ impl Service {
 
     /// Writes down a query that its client may rely on, and starts it. If the same was accepted elsewhere
     /// before, that one is returned. What is begun is seen through, also if the client goes away: a query
-    /// in the journal that nobody drives would run when this scheduler is gone.
+    /// in the journal that nobody drives would run when this scheduler is gone. So it is refused now, if there
+    /// is no place for it, or not at all.
     ///
     /// # Errors
-    /// If it is not known to be accepted; then asking again with the same name is right.
+    /// If there is no place for it, or if it is not known to be accepted; then asking again with the same name
+    /// is right.
     pub(crate) async fn accept_durably(
         &self,
         record: QueryRecord,
         durable: Durable,
         deadline: Option<Now>,
     ) -> Result<Option<Submitted>, QueryError> {
+        let place = self.shared.driver.take_place()?;
         let (tell, told) = oneshot::channel();
         let service = self.clone();
         self.shared.spawn_until_stopped(async move {
             service.see_through(record, durable, deadline, tell).await;
+            // By now it has been submitted.
+            drop(place);
         });
         told.await.unwrap_or_else(|_| Err(leaving()))
     }

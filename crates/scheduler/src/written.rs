@@ -315,6 +315,7 @@ mod tests {
                 graph: Arc::new(StageGraph::new(vec![scan, readers]).unwrap()),
                 epoch,
                 deadline: None,
+                promised: false,
             },
         ];
         events.extend((0..tasks).map(|task| Event::TaskReport {

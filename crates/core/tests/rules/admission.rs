@@ -45,6 +45,31 @@ fn beyond_the_queue_it_is_try_again() {
     assert_eq!(bench.core.counters().queries_refused, 1);
 }
 
+/// Its client was told that it is accepted.
+#[test]
+fn what_was_promised_a_place_is_not_refused() {
+    let mut bench = narrow();
+    bench.submit(1, scan(1));
+    assert_eq!(bench.core.has_room(1), Ok(()), "one of them is on its way");
+    bench.submit(2, scan(1));
+    let refused = bench.core.has_room(1).unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Resource);
+    assert_eq!(bench.core.has_room(0), Ok(()));
+    bench.submit(3, scan(1));
+    assert!(bench.core.has_room(0).is_err());
+    assert_eq!(bench.core.counters().queries_refused, 2);
+    let actions = bench.tell(Event::Submit {
+        query: query(4),
+        graph: scan(1),
+        epoch: Epoch(0),
+        deadline: None,
+        promised: true,
+    });
+    assert_eq!(outcome(&actions), None);
+    assert_eq!(bench.core.running_and_queued(), (1, 3));
+    assert_eq!(bench.core.status(query(4)).unwrap().0, QueryState::Queued);
+}
+
 #[test]
 fn a_waiting_query_can_be_cancelled() {
     let mut bench = narrow();
@@ -64,6 +89,7 @@ fn a_waiting_query_has_a_limit_too() {
         graph: scan(1),
         epoch: Epoch(0),
         deadline: Some(millis(100)),
+        promised: false,
     });
     assert_eq!(failure(&bench.at(100)).class, ErrorClass::DeadlineExceeded);
     assert_eq!(bench.core.running_and_queued(), (1, 0));

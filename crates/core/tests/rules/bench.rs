@@ -111,6 +111,7 @@ impl Bench {
             graph,
             epoch: Epoch(0),
             deadline: None,
+            promised: false,
         })
     }
 

@@ -360,6 +360,7 @@ fn what_another_plan_left_is_not_taken_back() {
         graph: shuffle(4),
         epoch: Epoch(1),
         deadline: None,
+        promised: false,
     }));
     assert_eq!(launched[0].attempt().attempt, Attempt(1 << 16));
     bench.lose("b");

@@ -279,6 +279,7 @@ fn two_thousand_partitions_are_launched_in_a_moment() {
             graph: plan,
             epoch: paceline_model::Epoch(0),
             deadline: None,
+            promised: false,
         },
         bench.now,
     ));

@@ -103,6 +103,7 @@ fn a_query_that_exceeds_its_limit_fails_and_says_which() {
         graph: scan(4),
         epoch: Epoch(0),
         deadline: Some(millis(2500)),
+        promised: false,
     });
     assert_eq!(wake(&actions), Some(millis(2500)));
     assert!(bench.at(2499).is_empty());
@@ -121,6 +122,7 @@ fn a_finished_query_has_no_limit_any_more() {
         graph: scan(4),
         epoch: Epoch(0),
         deadline: Some(millis(100)),
+        promised: false,
     });
     assert!(is_finished(&bench.finish_all(&started(&actions))));
     assert!(bench.at(100).is_empty());

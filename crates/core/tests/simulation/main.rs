@@ -141,6 +141,7 @@ fn submit(world: &mut World, faults: Faults) {
         graph,
         epoch: Epoch(0),
         deadline,
+        promised: false,
     });
 }
 

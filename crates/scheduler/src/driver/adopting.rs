@@ -86,6 +86,8 @@ impl Driver {
             graph,
             epoch,
             deadline,
+            // It was accepted before, and this is claimed.
+            promised: true,
         };
         self.apply_locked(&mut state, event);
     }

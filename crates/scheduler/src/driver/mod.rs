@@ -2,7 +2,8 @@
 //!
 //! - [`adopting`]: queries taken over, until executors have said what they hold of them;
 //! - [`clients`]: records, statuses, cancels, and how long things are kept;
-//! - [`executors`]: what executors say.
+//! - [`executors`]: what executors say;
+//! - [`place`]: places for queries that are being made durable.
 
 #[cfg(test)]
 mod adopted;
@@ -11,6 +12,7 @@ mod clients;
 #[cfg(test)]
 mod counted;
 mod executors;
+mod place;
 #[cfg(test)]
 mod forgotten;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use crate::wire::{self, LaunchOf};
 use crate::written;
 use adopting::Adopting;
 pub(crate) use clients::Cancelling;
+pub(crate) use place::Place;
 
 /// Drives all queries of this scheduler. Shared by everything that has something to say.
 ///
@@ -66,6 +69,8 @@ struct State {
     inline_limit: u64,
     linger: Duration,
     next_link: u64,
+    /// How many queries were given a place and are not submitted yet.
+    promised: usize,
     /// Whether this scheduler has given its queries away for good.
     is_over: bool,
 }
@@ -103,6 +108,7 @@ impl Driver {
                 inline_limit: parts.inline_limit.0,
                 linger: parts.linger,
                 next_link: 0,
+                promised: 0,
                 is_over: false,
             }),
             started: Instant::now(),
@@ -369,9 +375,8 @@ impl Driver {
         let query = record.query;
         record.linger_until = Instant::now() + state.linger;
         let graph = record.plan.as_ref().map(|plan| Arc::clone(&plan.graph));
-        if !record.submitted
-            && let Some(statement) = written::statement(&record)
-        {
+        let promised = record.submitted;
+        if !promised && let Some(statement) = written::statement(&record) {
             let accepted = written::accepted(query, statement);
             self.scribe.step(query, accepted, state.linger);
         }
@@ -382,6 +387,7 @@ impl Driver {
                 graph,
                 epoch: Epoch::default(),
                 deadline,
+                promised,
             };
             self.apply_locked(state, event);
         }

@@ -105,6 +105,7 @@ async fn a_limit_that_no_clock_reaches_is_none() {
         graph: plan.graph,
         epoch: Epoch(0),
         deadline: Some(driver.now_after(Duration::MAX)),
+        promised: false,
     });
     assert_eq!(*driver.wake.borrow(), None);
     let (running, queued) = driver.running_and_queued();

@@ -5,6 +5,7 @@ mod cancels;
 mod catalog;
 mod commits;
 mod flight;
+mod full;
 mod garbage;
 mod inherited;
 mod inventories;
