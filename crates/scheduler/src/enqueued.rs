@@ -43,8 +43,9 @@ impl Service {
         let query = name
             .as_ref()
             .map_or_else(|| QueryId(Uuid::now_v7()), |name| named(&name.key));
-        let _turn = shared.turns.begin(query).await;
+        let turn = shared.turns.begin(query).await;
         if let Some(name) = &name {
+            self.is_settled(query, &name.requested)?;
             if self.was_accepted(query, &name.requested).await? {
                 return self.status(query).await;
             }
@@ -61,6 +62,7 @@ impl Service {
             named: name,
             timeout: request.timeout,
             kept: Some(kept),
+            turn: Some(turn),
         };
         self.accept(statement, Some(durable)).await?;
         let answered = shared.driver.with_record(&query, |r| r.plan.is_none());

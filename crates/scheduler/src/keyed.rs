@@ -28,6 +28,7 @@ use crate::handover::{self, Attached};
 use crate::record::QueryRecord;
 use crate::requested::{Named, Requested};
 use crate::service::Service;
+use crate::turns::Turn;
 use crate::writing::is_write;
 use crate::written;
 
@@ -49,7 +50,7 @@ enum Accepted {
 }
 
 /// What a statement is to be made durable under.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Durable {
     pub(crate) query: QueryId,
     /// The client's own name for it, if it gave one.
@@ -58,6 +59,8 @@ pub(crate) struct Durable {
     pub(crate) timeout: Option<Duration>,
     /// Whether it runs by itself, and how long its result is kept then.
     pub(crate) kept: Option<Duration>,
+    /// Who repeats it waits until it is there to be found, also if its client has gone away by then.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Durable {
@@ -115,7 +118,8 @@ impl Service {
         let query = named(key);
         let values = request.parameters.as_ref();
         let requested = Requested::statement(&request.sql, &request.session, values)?;
-        let _turn = self.shared.turns.begin(query).await;
+        let turn = self.shared.turns.begin(query).await;
+        self.is_settled(query, &requested)?;
         if let Some(attached) = self.attach(query, None).await? {
             attached.requested.agree(&requested)?;
             return Ok(attached.submitted);
@@ -135,8 +139,26 @@ impl Service {
             named: Some(Named { key, requested }),
             timeout: None,
             kept: None,
+            turn: Some(turn),
         };
         self.accept(request, Some(durable)).await
+    }
+
+    /// Sees to it that a query is not in the journal already, without it being known whose it is. Begun once
+    /// more it could be planned otherwise, and run as one plan and be written down as the other.
+    ///
+    /// # Errors
+    /// That this is not known; or that its name was given to another request.
+    pub(crate) fn is_settled(
+        &self,
+        query: QueryId,
+        requested: &Requested,
+    ) -> Result<(), QueryError> {
+        let Some(first) = self.shared.turns.doubted(query) else {
+            return Ok(());
+        };
+        first.agree(requested)?;
+        Err(doubtful(true, "it is not known yet who drives it"))
     }
 
     /// The outcome of a query that nobody drives any more, if it has one.
@@ -214,20 +236,25 @@ impl Service {
     async fn see_through(
         &self,
         mut record: QueryRecord,
-        durable: Durable,
+        mut durable: Durable,
         deadline: Option<Now>,
         tell: oneshot::Sender<Result<Option<Submitted>, QueryError>>,
     ) {
         let me = self.shared.driver.me();
+        let turn = durable.turn.take();
         let accepted = match self.make_durable(&mut record, durable, &me).await {
             Ok(Accepted::Here) => self.start_durable(record, deadline, &me).await,
             Ok(Accepted::Elsewhere(there)) => Ok(Some(there)),
             Ok(Accepted::InDoubt(error)) => {
+                let doubt = self.shared.turns.doubt(turn, record.query, record.asked());
                 let _ = tell.send(Err(error));
-                return self.settle(record, deadline, &me).await;
+                self.settle(record, deadline, &me).await;
+                drop(doubt);
+                return;
             }
             Err(error) => Err(error),
         };
+        drop(turn);
         // Who asked may be gone.
         let _ = tell.send(accepted);
     }
@@ -247,6 +274,11 @@ impl Service {
             return Ok(Accepted::Here);
         };
         let query = record.query;
+        if shared.driver.drives(query) {
+            // It was adopted while this was planned, and the journal has it as it was first.
+            let there = self.driven_elsewhere(record, me).await;
+            return there.map(Accepted::Elsewhere);
+        }
         let accepted = written::accepted(query, statement);
         let named = record.idempotency_key.is_some();
         let written = shared.driver.scribe.durable(me, query, accepted).await;

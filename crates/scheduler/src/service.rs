@@ -136,11 +136,14 @@ impl Service {
                 let mut answered = record(&schema, None).answered(batches, Instant::now());
                 let ticket = ticket(Some(afresh));
                 answered.ticket = Some(ticket.clone());
+                let mut turn = None;
                 if let Some(durable) = durable {
                     answered.kept = durable.kept;
                     answered.name(durable.named);
+                    turn = durable.turn;
                 }
                 driver.submit(answered, None);
+                drop(turn);
                 Ok(submitted(query, schema, ticket, None))
             }
             Planned::Change(change) => {

@@ -57,5 +57,6 @@ fn unnamed(query: QueryId) -> Durable {
         named: None,
         timeout: None,
         kept: None,
+        turn: None,
     }
 }

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use paceline_model::QueryId;
+use paceline_store::{JournalMetrics, Journals};
+use prometheus::Registry;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::flight::{flight, started};
-use crate::support::Cluster;
+use crate::support::{Cluster, store};
 
 const SQL: &str = "/v1/sql";
 const QUERIES: &str = "/v1/queries";
@@ -176,4 +179,86 @@ async fn what_was_in_doubt_is_settled_though_nobody_asks_again() {
     std::fs::remove_dir(&claim).unwrap();
     let report = cluster.finished(0, NIGHTLY).await;
     assert_eq!(report["query_id"], NIGHTLY, "{report}");
+}
+
+/// One scheduler, at which nothing ends by itself, because there is nobody to run anything.
+async fn without_executors() -> Cluster {
+    Cluster::start_with(1, 0, |options| {
+        options.no_executor_grace = Duration::from_secs(3600);
+    })
+    .await
+}
+
+/// Waits until the query that `nightly-report` stands for is driven; it is as it was asked for first, and so
+/// it is in the journal.
+async fn is_begun_once(cluster: &Cluster, sql: &str) {
+    let path = format!("/v1/queries/{NIGHTLY}");
+    cluster
+        .until("it to be begun", || async {
+            cluster.get(0, &path).await["query_id"] == NIGHTLY
+        })
+        .await;
+    assert_eq!(cluster.get(0, &path).await["sql"], sql);
+    let metrics = JournalMetrics::register(&Registry::new()).unwrap();
+    let state = cluster.directory.path().join("state");
+    let journals = Journals::new(store(&state), metrics);
+    let own = journals.replay(&cluster.schedulers[0].id()).await.unwrap();
+    let query: QueryId = NIGHTLY.parse().unwrap();
+    let written = own.book.held(query).unwrap().known.statement.clone();
+    assert_eq!(written.unwrap().sql, sql);
+}
+
+/// Planned once more it would be another plan: one would run, and its next owner would find the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_doubt_is_not_begun_once_more() {
+    let cluster = without_executors().await;
+    let state = cluster.directory.path().join("state");
+    // See above.
+    let claim = state.join(format!("queries/{NIGHTLY}/submitted"));
+    std::fs::create_dir_all(&claim).unwrap();
+    let first = json!({ "sql": "SELECT 1 AS a" });
+    for turn in ["first", "again"] {
+        let (status, text) = cluster.post(0, QUERIES, "nightly-report", &first).await;
+        assert_eq!(status, 503, "{turn}: {text}");
+        assert!(text.contains("same Idempotency-Key"), "{turn}: {text}");
+    }
+    let other = (json!({ "sql": "SELECT 1 AS b" }), "another statement");
+    is_refused(&cluster, 0, QUERIES, "nightly-report", other).await;
+    std::fs::remove_dir(&claim).unwrap();
+    is_begun_once(&cluster, "SELECT 1 AS a").await;
+}
+
+/// What was begun goes on without its client, and so does its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_repeats_waits_for_what_was_begun_though_its_client_has_gone() {
+    let cluster = without_executors().await;
+    let state = cluster.directory.path().join("state");
+    let in_doubt = || cluster.value(0, "paceline_store_creates_total", "unknown");
+    // Nothing becomes durable as long as a directory lies there.
+    let me = cluster.schedulers[0].id();
+    let segment = state.join(format!("journal/{me}/{:020}", 0));
+    std::fs::create_dir_all(&segment).unwrap();
+    let (first, other) = (
+        json!({ "sql": "SELECT 1 AS a" }),
+        json!({ "sql": "SELECT 1 AS b" }),
+    );
+    let before = in_doubt();
+    {
+        let mut leaving = std::pin::pin!(cluster.post(0, QUERIES, "nightly-report", &first));
+        tokio::select! {
+            answer = &mut leaving => panic!("{answer:?}, and nothing is durable"),
+            () = cluster.until("it to be written", || async { in_doubt() > before }) => {}
+        }
+    }
+    let before = in_doubt();
+    let mut repeating = std::pin::pin!(cluster.post(0, QUERIES, "nightly-report", &other));
+    tokio::select! {
+        answer = &mut repeating => panic!("{answer:?}, and nothing is durable"),
+        () = cluster.until("it to be tried again", || async { in_doubt() > before }) => {}
+    }
+    std::fs::remove_dir(&segment).unwrap();
+    let (status, text) = repeating.await;
+    assert_eq!(status, 409, "{text}");
+    assert!(text.contains("another statement"), "{text}");
+    is_begun_once(&cluster, "SELECT 1 AS a").await;
 }
