@@ -24,7 +24,7 @@ mod proxy;
 mod reference;
 mod tpch;
 
-pub use compare::{Difference, Order, RELATIVE_TOLERANCE, compare, order_of};
+pub use compare::{Difference, Order, RELATIVE_TOLERANCE, compare, order_of, says_something};
 pub use process::{
     Announced, Cluster, ClusterError, ClusterPlan, Doors, Links, Node, Process, ProcessError, Role,
     peak_memory,

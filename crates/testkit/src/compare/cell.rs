@@ -58,6 +58,15 @@ impl Cell {
         }
     }
 
+    /// Whether it is neither NULL nor zero.
+    pub(crate) fn says_something(&self) -> bool {
+        match self {
+            Cell::Null => false,
+            Cell::Float(number) => *number != 0.0,
+            Cell::Exact(text) => text.parse::<f64>() != Ok(0.0),
+        }
+    }
+
     pub(crate) fn text(&self) -> String {
         match self {
             Cell::Null => "NULL".to_string(),

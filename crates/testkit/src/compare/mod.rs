@@ -116,6 +116,16 @@ pub fn compare(
     rows::same_multiset(expected, actual)
 }
 
+/// Whether there is something in an answer that could be wrong: a value that is neither NULL nor zero, in a row
+/// that [`compare`] looks at. What agrees with an answer that says nothing shows nothing.
+///
+/// # Errors
+/// If a column cannot be read.
+pub fn says_something(batches: &[RecordBatch], order: &Order) -> Result<bool, Difference> {
+    let (rows, _) = without_cut_ties(rows::read(batches)?, Vec::new(), order);
+    Ok(rows.iter().flatten().any(Cell::says_something))
+}
+
 fn same_schema(expected: &Schema, actual: &Schema) -> Result<(), Difference> {
     let describe = |schema: &Schema, column: usize| match schema.fields().get(column) {
         Some(field) => format!("'{}' ({})", field.name(), kind(field.data_type())),

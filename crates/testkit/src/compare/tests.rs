@@ -157,3 +157,33 @@ fn an_answer_without_rows_still_has_columns() {
         Err(Difference::Schema { column: 1, .. })
     ));
 }
+
+#[test]
+fn an_answer_without_rows_or_with_nothing_but_null_and_zero_says_nothing() {
+    let says = |batch: &RecordBatch, order: &Order| {
+        says_something(std::slice::from_ref(batch), order).unwrap()
+    };
+    assert!(!says(&numbers(&[], &[]), &Order::any()));
+    assert!(!says(&numbers(&[0, 0], &[0.0, -0.0]), &Order::any()));
+    assert!(says(&numbers(&[0, 0], &[0.0, 0.5]), &Order::any()));
+    assert!(says(&numbers(&[0, 7], &[0.0, 0.0]), &Order::any()));
+    let zero = Decimal128Array::from(vec![Some(0), None]);
+    let zero = zero.with_precision_and_scale(15, 2).unwrap();
+    assert!(!says(&batch(vec![("d", Arc::new(zero))]), &Order::any()));
+    let name = StringArray::from(vec![None, Some("a")]);
+    assert!(says(&batch(vec![("s", Arc::new(name))]), &Order::any()));
+}
+
+#[test]
+fn rows_that_a_limit_may_have_cut_off_say_nothing() {
+    let cut = |keys: &[usize], limit| Order {
+        keys: keys.to_vec(),
+        limit: Some(limit),
+    };
+    let answer = numbers(&[1, 2, 2], &[0.5, 7.0, 8.0]);
+    let says = |order: &Order| says_something(std::slice::from_ref(&answer), order).unwrap();
+    assert!(says(&cut(&[0], 3)));
+    // It orders by nothing that it shows, so any rows will do; unless there were not so many.
+    assert!(!says(&cut(&[], 3)));
+    assert!(says(&cut(&[], 4)));
+}
