@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
 use futures::TryStreamExt;
-use paceline::client::{Answer, Flight, Started, SubmitRequest};
+use paceline::client::{Answer, Started, SubmitRequest};
 use paceline_frontend::SchedulerStatus;
 use paceline_model::{QueryId, QueryState};
 use paceline_testkit::Role;
@@ -14,7 +14,7 @@ use crate::answers::agrees;
 use crate::api::{ARROW, LARGE, read};
 use crate::handover::{Unattended, Written};
 use crate::rolling::SMALL;
-use crate::support::{Running, SLOW, labelled, midway, text_of, until};
+use crate::support::{Flight, Running, SLOW, labelled, midway, text_of, until};
 use crate::takeover::{ask, begin};
 
 /// Within which a scheduler ends whose clients have their answers.

@@ -33,6 +33,7 @@ mod metrics;
 mod ministack;
 mod on_s3;
 mod outage;
+mod patience;
 mod python;
 mod rolling;
 mod servers;

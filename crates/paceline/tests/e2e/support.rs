@@ -6,13 +6,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use paceline::client::{Answer, Flight, Http};
+use paceline::client::{Answer, Http};
 use paceline_frontend::QueryReport;
 use paceline_store::StateLocation;
 use paceline_testkit::{Cluster, ClusterPlan, Dataset, Scale};
 
 use crate::left::{self, kept_for};
 pub(crate) use crate::metrics::{labelled, metric, of_executors, of_schedulers};
+pub(crate) use crate::patience::Flight;
+use crate::patience::{in_time, limit_queries};
 use crate::turn::Turn;
 
 /// The executable under test.
@@ -57,6 +59,7 @@ impl Running {
         plan.scheduler_flags = flags(&["--scheduler-small-plan-bytes", "0"]);
         plan.executor_flags = flags(&["--executor-memory-limit", "2GiB"]);
         change(&mut plan);
+        limit_queries(&mut plan);
         let state = left::location(&plan);
         let cluster = Cluster::start(plan)
             .await
@@ -92,7 +95,7 @@ impl Running {
 
     pub(crate) async fn flight(&self, scheduler: usize) -> Flight {
         let address = &self.cluster.schedulers()[scheduler].announced().flight;
-        Flight::connect(address).await.unwrap()
+        Flight::connect(address).await
     }
 
     pub(crate) fn http(&self, scheduler: usize) -> Http {
@@ -115,10 +118,11 @@ impl Running {
             .header("accept", "application/json")
             .header("idempotency-key", key)
             .body(sql);
-        async move {
+        let asked = async move {
             let answer = request.send().await?;
-            Ok((answer.status(), answer.text().await?))
-        }
+            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
+        };
+        in_time("a statement with a name", asked)
     }
 
     /// Starts a statement on a task of its own, and waits until the report of its query fulfils
@@ -179,7 +183,8 @@ pub(crate) fn not_run(what: &str) {
 }
 
 pub(crate) async fn text_of(url: &str) -> String {
-    reqwest::get(url).await.unwrap().text().await.unwrap()
+    let asked = async { reqwest::get(url).await.unwrap().text().await.unwrap() };
+    in_time(url, asked).await
 }
 
 pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
@@ -190,8 +195,10 @@ pub(crate) fn flags(texts: &[&str]) -> Vec<String> {
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(found) = look().await {
-            return found;
+        match tokio::time::timeout(DEADLINE, look()).await {
+            Ok(Some(found)) => return found,
+            Ok(None) => {}
+            Err(_) => panic!("no look ended in {DEADLINE:?}, and none saw that {what}"),
         }
         let waited = begun.elapsed();
         assert!(waited < DEADLINE, "waited too long until {what}");
