@@ -11,5 +11,6 @@ mod scans;
 mod snapshots;
 mod statements;
 mod tpcds;
+mod tpcds_set;
 mod tpch;
 mod writes;

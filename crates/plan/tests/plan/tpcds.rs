@@ -1,70 +1,50 @@
 //! TPC-DS: its 99 queries, with data and texts from a Python package, because neither may be stored
 //! here.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::Session;
+use crate::tpcds_set::{self, SCALES};
 
-const SCALE: &str = "0.1";
 /// The exit code of the script when the package is not installed.
 const MISSING: i32 = 3;
 
-/// A directory prepared by `tpcds.py`, made now unless it was made before or is named by
-/// `PACELINE_TPCDS`. None if the package is absent.
-fn directory() -> Option<PathBuf> {
-    if let Some(prepared) = std::env::var_os("PACELINE_TPCDS") {
-        return Some(PathBuf::from(prepared));
+/// A directory for each scale, made now unless it was made before. None if the package is absent.
+fn directories() -> Option<[PathBuf; 2]> {
+    let directories = SCALES.map(tpcds_set::directory);
+    for (directory, scale) in directories.iter().zip(SCALES) {
+        if directory.is_dir() {
+            continue;
+        }
+        let python = std::env::var("PACELINE_PYTHON").unwrap_or("python3".to_string());
+        let made = Command::new(&python)
+            .arg(tpcds_set::script())
+            .arg(directory)
+            .arg(scale)
+            .status();
+        match made {
+            Ok(status) if status.success() => {}
+            Ok(status) if status.code() != Some(MISSING) => panic!("{python}: {status}"),
+            _ => return None,
+        }
     }
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tpcds-sf{SCALE}"));
-    if directory.is_dir() {
-        return Some(directory);
-    }
-    let python = std::env::var("PACELINE_PYTHON").unwrap_or("python3".to_string());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tpcds.py");
-    let made = Command::new(&python)
-        .arg(script)
-        .arg(&directory)
-        .arg(SCALE)
-        .status();
-    match made {
-        Ok(status) if status.success() => Some(directory),
-        Ok(status) if status.code() != Some(MISSING) => panic!("{python}: {status}"),
-        _ => None,
-    }
+    Some(directories)
 }
 
-/// The texts by number.
-fn queries(directory: &Path) -> BTreeMap<String, String> {
-    let files = fs::read_dir(directory.join("queries")).unwrap();
-    let texts = files.map(|file| {
-        let path = file.unwrap().path();
-        let number = path.file_stem().unwrap().to_str().unwrap().to_string();
-        (number, fs::read_to_string(path).unwrap())
-    });
-    texts.collect()
-}
-
-async fn tables(directory: &Path) -> Session {
-    let mut session = Session::new().await;
-    for table in fs::read_dir(directory.join("tables")).unwrap() {
-        let path = table.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let create = format!(
-            "CREATE EXTERNAL TABLE {name} STORED AS PARQUET LOCATION '{}/'",
-            path.display()
-        );
-        session.change(&create).await;
+/// Runs a query, and says what is wrong with its answer or its plan.
+async fn fails(session: &Session, sql: &str) -> Option<String> {
+    match session.try_check_something(sql, &[3]).await {
+        Ok(planned) if planned.graph.len() > 1 => None,
+        Ok(_) => Some(format!("{sql}\nwas not cut")),
+        Err(failure) => Some(failure),
     }
-    session
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_99_queries_agree_with_one_process() {
-    let Some(directory) = directory() else {
+    let Some(directories) = directories() else {
         assert!(
             std::env::var("PACELINE_REQUIRE_TPCDS").as_deref() != Ok("1"),
             "PACELINE_REQUIRE_TPCDS=1, but the packages of tests/tpcds.py are not installed"
@@ -77,18 +57,23 @@ async fn all_99_queries_agree_with_one_process() {
         );
         return;
     };
-    let session = tables(&directory).await;
-    let queries = queries(&directory);
-    assert_eq!(queries.len(), 99);
     let only = std::env::var("PACELINE_TPCDS_ONLY").ok();
+    let mut seen = 0;
     let mut failures = Vec::new();
-    for (number, sql) in &queries {
-        if only.as_ref().is_some_and(|only| only != number) {
-            continue;
+    for (directory, scale) in directories.iter().zip(SCALES) {
+        let mut session = Session::new().await;
+        for create in tpcds_set::create_statements(directory) {
+            session.change(&create).await;
         }
-        if let Err(failure) = session.try_check(sql, &[3]).await {
-            failures.push(format!("Q{number}: {failure}"));
+        for (number, sql) in tpcds_set::queries(directory, scale) {
+            seen += 1;
+            if only.as_ref().is_some_and(|only| *only != number) {
+                continue;
+            }
+            let failure = fails(&session, &sql).await;
+            failures.extend(failure.map(|failure| format!("Q{number}: {failure}")));
         }
     }
+    assert_eq!(seen, 99);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

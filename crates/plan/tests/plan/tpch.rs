@@ -29,7 +29,7 @@ async fn agrees(session: &Session, query: &Query) -> Result<(), String> {
     // The order that the test data says must be the one that is read off the statement.
     let expected = session.expected(&sql).await?;
     assert_eq!(expected.order, query.order(), "{query}");
-    let planned = session.try_check(&sql, &[3, 1, 5]).await;
+    let planned = session.try_check_something(&sql, &[3, 1, 5]).await;
     planned.map(drop).map_err(|e| format!("{query}: {e}"))
 }
 
