@@ -18,6 +18,7 @@ mod cancel;
 mod chaos;
 mod commands;
 mod demo;
+mod divided;
 mod faults;
 mod frozen;
 mod handover;
@@ -45,6 +46,8 @@ mod tables;
 mod takeover;
 mod together;
 mod tpcds;
+#[path = "../../../plan/tests/plan/tpcds_set.rs"]
+mod tpcds_set;
 mod tpch;
 mod turn;
 mod writes;

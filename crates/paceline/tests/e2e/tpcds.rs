@@ -1,25 +1,28 @@
 //! TPC-DS: data and texts come from a Python package, because neither may be stored here.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use datafusion::prelude::ParquetReadOptions;
 use paceline_testkit::Reference;
 
-use crate::answers::check;
+use crate::answers::check_something;
+use crate::divided::{SLOTS, well_divided};
 use crate::python::{Outcome, run_script};
-use crate::support::Running;
+use crate::support::{Running, of_schedulers};
+use crate::tpcds_set::{self, SCALES};
+use crate::turn::Turn;
 
 /// A directory with tables and queries, made now unless it was made before.
-fn directory() -> Option<PathBuf> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tpcds-sf0.1");
+async fn directory(scale: &str) -> Option<PathBuf> {
+    let directory = tpcds_set::directory(scale);
     if directory.is_dir() {
         return Some(directory);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plan/tests/tpcds.py");
+    // It takes a core for a while.
+    let _turn = Turn::take().await;
     match run_script(
-        &script,
-        &[&directory.display().to_string(), "0.1"],
+        &tpcds_set::script(),
+        &[&directory.display().to_string(), scale],
         "PACELINE_REQUIRE_TPCDS",
     ) {
         Outcome::Done => Some(directory),
@@ -27,50 +30,67 @@ fn directory() -> Option<PathBuf> {
     }
 }
 
+/// A cluster and one process that know the same tables.
+struct Both {
+    running: Running,
+    reference: Reference,
+}
+
+impl Both {
+    async fn start(directory: &Path) -> Both {
+        let running = Running::start_with(|plan| plan.slots = SLOTS).await;
+        let reference = Reference::new(2);
+        let mut flight = running.flight(0).await;
+        for create in tpcds_set::create_statements(directory) {
+            flight.run(&create).await.unwrap();
+            reference.run(&create).await.unwrap();
+        }
+        Both { running, reference }
+    }
+
+    /// What both say to a statement is the same, and something; so many of its stages had fat tasks.
+    async fn agree(&self, scheduler: usize, sql: &str) -> Result<usize, String> {
+        let text = |error: paceline::client::ClientError| error.to_string();
+        let mut flight = self.running.flight(scheduler).await;
+        let started = flight.start(sql).await.map_err(text)?;
+        let query = started.query.ok_or("it is run by no executor")?;
+        let answer = flight.finish(started).await.map_err(text)?;
+        check_something(&self.reference, sql, &answer).await?;
+        let report = self.running.http(scheduler).query(query).await;
+        let report = report.map_err(text)?;
+        well_divided(&self.running, scheduler, sql, &report).await
+    }
+
+    /// What is wrong with the answers to the queries, which come through both schedulers in turn.
+    async fn disagree(&self, queries: &BTreeMap<String, String>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut fat = 0;
+        for (index, (number, sql)) in queries.iter().enumerate() {
+            match self.agree(index % 2, sql).await {
+                Ok(stages) => fat += stages,
+                Err(problem) => wrong.push(format!("Q{number}: {problem}")),
+            }
+        }
+        let again = of_schedulers(&self.running, "paceline_task_reruns_total").await;
+        assert_eq!(again, 0.0, "tasks were run again");
+        assert!(fat > 2 * queries.len(), "only {fat} stages had fat tasks");
+        wrong
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_99_queries_agree_with_one_process() {
-    let Some(directory) = directory() else {
-        return;
-    };
-    let running = Running::start().await;
-    let mut flight = running.flight(0).await;
-    let reference = Reference::new(2);
-    for entry in fs::read_dir(directory.join("tables")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let location = format!("{}/", path.display());
-        let sql = format!("CREATE EXTERNAL TABLE {name} STORED AS PARQUET LOCATION '{location}'");
-        flight.run(&sql).await.unwrap();
-        let options = ParquetReadOptions::default();
-        let registered = reference
-            .context()
-            .register_parquet(name, &location, options);
-        registered.await.unwrap();
-    }
-    let mut files: Vec<PathBuf> = fs::read_dir(directory.join("queries"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    assert_eq!(files.len(), 99);
-    let mut second = running.flight(1).await;
+    let mut asked = 0;
     let mut wrong = Vec::new();
-    for (index, file) in files.iter().enumerate() {
-        let sql = fs::read_to_string(file).unwrap();
-        let sql = sql.trim().trim_end_matches(';');
-        let door = if index % 2 == 0 {
-            &mut flight
-        } else {
-            &mut second
+    for scale in SCALES {
+        let Some(directory) = directory(scale).await else {
+            return;
         };
-        let outcome = match door.run(sql).await {
-            Ok(answer) => check(&reference, sql, &answer).await,
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(problem) = outcome {
-            let name = file.file_stem().unwrap().to_string_lossy();
-            wrong.push(format!("Q{name}: {problem}"));
-        }
+        let queries = tpcds_set::queries(&directory, scale);
+        let both = Both::start(&directory).await;
+        wrong.extend(both.disagree(&queries).await);
+        asked += queries.len();
     }
+    assert_eq!(asked, 99);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
