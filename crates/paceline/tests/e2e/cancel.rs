@@ -1,10 +1,21 @@
 //! Ends that were asked for, and waits that have one.
 
+use std::time::{Duration, Instant};
+
 use arrow::datatypes::DataType;
 use paceline_model::QueryState;
 
+use crate::divided::SLOTS;
 use crate::metrics::{labelled_of_executors, of_executors};
 use crate::support::{Running, SLOW, flags, joining, until};
+
+/// A join of some thousand million rows: it comes to no end while anybody waits.
+const ENDLESS: &str = "select count(*) as n, sum(a.l_quantity + b.l_quantity) as q, \
+     max(a.l_comment) as c from lineitem a join lineitem b on a.l_quantity = b.l_quantity \
+     where a.l_orderkey % 7 <> b.l_orderkey % 5";
+
+/// Within which all is free that a cancelled query had. It takes a tenth of that on two busy cores.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 async fn everything_is_free(running: &Running) {
     let http = running.http(0);
@@ -40,9 +51,23 @@ async fn missing(running: &Running, names: &[&'static str]) -> Vec<&'static str>
     missing
 }
 
+/// Whether the tasks of each executor have all of its slots.
+async fn every_slot_is_taken(running: &Running) -> bool {
+    for executor in running.cluster.executors() {
+        let address = &executor.announced().metrics;
+        let used = Running::metric(address, "paceline_executor_slots_used").await;
+        assert!(used <= SLOTS as f64, "{used} of {SLOTS} slots");
+        if used < SLOTS as f64 {
+            return false;
+        }
+    }
+    true
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_query_leaves_nothing_behind() {
     let running = Running::start_with(|plan| {
+        plan.slots = SLOTS;
         plan.executor_flags.extend(flags(&[
             "--executor-exchange-memory",
             "64KiB",
@@ -55,24 +80,28 @@ async fn a_cancelled_query_leaves_nothing_behind() {
     })
     .await;
     running.create_tpch().await;
-    let (answer, report) = running.start_until(SLOW, joining).await;
+    let (answer, report) = running.start_until(ENDLESS, joining).await;
     until("there is something of everything to be freed", || async {
         let everything = missing(&running, &HELD).await.is_empty();
-        (everything && !running.executor_files().is_empty()).then_some(())
+        let everywhere = everything && every_slot_is_taken(&running).await;
+        (everywhere && !running.executor_files().is_empty()).then_some(())
     })
     .await;
+    let all = [&HELD[..], &["paceline_exchange_memory_bytes"]].concat();
+    let cancelled = Instant::now();
     // Any scheduler takes the order.
     running.http(1).cancel(report.query_id).await.unwrap();
-    let error = answer.await.unwrap().unwrap_err();
-    assert!(error.contains("cancel"), "{error}");
-    let report = running.http(0).query(report.query_id).await.unwrap();
-    assert_eq!(report.state, QueryState::Cancelled);
     everything_is_free(&running).await;
-    let all = [&HELD[..], &["paceline_exchange_memory_bytes"]].concat();
     until("executors count nothing that is held", || async {
         (missing(&running, &all).await == all).then_some(())
     })
     .await;
+    let took = cancelled.elapsed();
+    assert!(took < AT_ONCE, "it took {took:?} until all was free");
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(error.contains("cancel"), "{error}");
+    let report = running.http(0).query(report.query_id).await.unwrap();
+    assert_eq!(report.state, QueryState::Cancelled);
     let cancelled = "outcome=\"cancelled\"";
     let stopped = labelled_of_executors(&running, "paceline_executor_tasks_total", cancelled);
     assert!(
