@@ -1,11 +1,17 @@
 """Runs every N.sql of a directory through a client and leaves the answers as N.arrow.
 
     pip install adbc-driver-flightsql adbc-driver-manager pyarrow
-    clients.py adbc|pyarrow HOST:PORT DIRECTORY
+    clients.py adbc|pyarrow HOST:PORT DIRECTORY [PROCESS]
+
+With the id of the process that listens there, it is killed once it has said where results are.
 """
 
 import glob
+import os
+import signal
+import socket
 import sys
+import time
 
 MISSING = 3  # the exit code that says so
 
@@ -17,7 +23,9 @@ except ImportError as error:
     print(error, file=sys.stderr)
     sys.exit(MISSING)
 
-client, address, directory = sys.argv[1:]
+client, address, directory = sys.argv[1:4]
+victim = [int(process) for process in sys.argv[4:]]
+keep = []
 
 
 def varint(number):
@@ -38,8 +46,61 @@ def statement(sql):
     return field(1, kind) + field(2, field(1, sql.encode()))
 
 
-def answers():
+def kill():
+    """Returns once nobody listens at the address."""
+    host, port = address.rsplit(":", 1)
+    os.kill(victim[0], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionError:
+            return
+    raise AssertionError("it is still there")
+
+
+def read_anywhere(endpoint):
+    """Reads what any of an endpoint's locations has, as the documentation of Flight says."""
+    refusals = []
+    for location in endpoint.locations:
+        # The connection that there is leads to a process that is dead.
+        if location.uri.startswith(b"arrow-flight-reuse-connection:"):
+            continue
+        try:
+            with flight.connect(location) as connection:
+                return connection.do_get(endpoint.ticket).read_all()
+        except flight.FlightError as error:
+            refusals.append((location.uri, error))
+    raise AssertionError(refusals)
+
+
+def answers_of_others():
+    """Answers to what was asked at a process that is dead when they are read."""
+    [(name, sql)] = statements()
     if client == "adbc":
+        connection = adbc.connect("grpc://" + address)
+        cursor = connection.cursor()
+        [partition], schema = cursor.adbc_execute_partitions(sql)
+        kill()
+        cursor.adbc_read_partition(partition)
+        table = cursor.fetch_arrow_table()
+        # Whoever closes these says so to the process that is dead, so they stay open.
+        keep.extend([connection, cursor])
+    else:
+        with flight.connect("grpc://" + address) as connection:
+            descriptor = flight.FlightDescriptor.for_command(statement(sql))
+            info = connection.get_flight_info(descriptor)
+            schema = info.schema
+            kill()
+            table = read_anywhere(info.endpoints[0])
+    assert table.schema.equals(schema), (table.schema, schema)
+    yield name, table
+
+
+def answers():
+    if victim:
+        yield from answers_of_others()
+    elif client == "adbc":
         with adbc.connect("grpc://" + address) as connection:
             assert connection.adbc_get_info()["vendor_name"], "no name"
             tables = connection.adbc_get_objects(depth="tables").read_all().to_pylist()

@@ -19,6 +19,7 @@ mod chaos;
 mod commands;
 mod demo;
 mod divided;
+mod failover;
 mod faults;
 mod frozen;
 mod handover;

@@ -49,7 +49,18 @@ pub(crate) fn run_script(script: &Path, arguments: &[&str], require: &str) -> Ou
     Outcome::Done
 }
 
-fn read(path: &Path) -> Answer {
+/// Runs `clients.py` on the statements of a directory.
+pub(crate) async fn run_client(arguments: Vec<String>) -> Outcome {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients.py");
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run_script(&script, &arguments, "PACELINE_REQUIRE_PYTHON")
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// An answer that it left.
+pub(crate) fn read(path: &Path) -> Answer {
     let reader = FileReader::try_new(File::open(path).unwrap(), None).unwrap();
     let schema = reader.schema();
     let batches = reader.collect::<Result<_, _>>().unwrap();
@@ -57,7 +68,6 @@ fn read(path: &Path) -> Answer {
 }
 
 async fn reads_every_answer(client: &str) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients.py");
     let running = Running::with_tpch().await;
     let exchange = tempfile::tempdir().unwrap();
     let scale = tpch(0.1).scale();
@@ -67,17 +77,8 @@ async fn reads_every_answer(client: &str) {
     }
     let address = running.cluster.schedulers()[1].announced().flight.clone();
     let directory = exchange.path().display().to_string();
-    let outcome = tokio::task::spawn_blocking({
-        let client = client.to_string();
-        move || {
-            run_script(
-                &script,
-                &[&client, &address, &directory],
-                "PACELINE_REQUIRE_PYTHON",
-            )
-        }
-    });
-    if let Outcome::NotInstalled = outcome.await.unwrap() {
+    let arguments = vec![client.to_string(), address, directory];
+    if let Outcome::NotInstalled = run_client(arguments).await {
         return;
     }
     for query in tpch_queries() {
