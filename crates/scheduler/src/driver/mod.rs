@@ -12,9 +12,9 @@ mod clients;
 #[cfg(test)]
 mod counted;
 mod executors;
-mod place;
 #[cfg(test)]
 mod forgotten;
+mod place;
 #[cfg(test)]
 mod tests;
 
