@@ -1,6 +1,7 @@
 //! One test for each thing that a planner of stages gets wrong.
 
 mod aggregates;
+mod csv;
 mod cuts;
 mod edges;
 mod joins;
