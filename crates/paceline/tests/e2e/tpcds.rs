@@ -71,9 +71,13 @@ impl Both {
                 Err(problem) => wrong.push(format!("Q{number}: {problem}")),
             }
         }
+        if fat <= 2 * queries.len() {
+            wrong.push(format!("only {fat} stages had fat tasks"));
+        }
         let again = of_schedulers(&self.running, "paceline_task_reruns_total").await;
-        assert_eq!(again, 0.0, "tasks were run again");
-        assert!(fat > 2 * queries.len(), "only {fat} stages had fat tasks");
+        if again > 0.0 {
+            wrong.push(format!("{again} tasks were run again"));
+        }
         wrong
     }
 }
