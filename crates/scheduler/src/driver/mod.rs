@@ -44,7 +44,6 @@ use crate::wire::{self, LaunchOf};
 use crate::written;
 use adopting::Adopting;
 pub(crate) use clients::Cancelling;
-pub(crate) use place::Place;
 
 /// Drives all queries of this scheduler. Shared by everything that has something to say.
 ///

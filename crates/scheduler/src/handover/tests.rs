@@ -4,6 +4,7 @@ use futures::stream::Empty;
 use paceline_frontend::SessionSettings;
 use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::cluster_server::Cluster;
+use paceline_proto::cluster::forward_request::Operation;
 use paceline_store::Members;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
