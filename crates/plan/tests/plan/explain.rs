@@ -177,7 +177,7 @@ async fn explain_analyze_counts_the_rows_of_every_operator() {
         ),
         ("SELECT id, unnest(arr) AS x FROM many", "UnnestExec"),
         ("SELECT id FROM many LIMIT 10 OFFSET 5", "GlobalLimitExec"),
-        ("SELECT id FROM many ORDER BY id LIMIT 10", "SortExec: TopK"),
+        ("SELECT id FROM many ORDER BY n LIMIT 10", "SortExec: TopK"),
         (
             "SELECT v.a, count(m.id) FROM (VALUES (1), (2)) AS v(a) LEFT JOIN many m ON m.k = v.a GROUP BY v.a",
             "AggregateExec",

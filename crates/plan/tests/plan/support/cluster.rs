@@ -225,11 +225,11 @@ fn survived(stage: &Stage, plan: &StagePlan) -> Result<(), QueryError> {
 /// above it, which is there all the same.
 fn in_any_order(plan: &str) -> String {
     let lines = plan.lines().map(|line| {
-        let (files, rest) = line.split_once("], projection=").unwrap_or((line, ""));
+        let (files, rest) = line.split_once(", projection=").unwrap_or((line, ""));
         if !rest.contains("reverse_row_groups=true") {
             return line.to_string();
         }
-        let mut files: Vec<&str> = files.split([',', '[', ']', ' ']).collect();
+        let mut files: Vec<&str> = files.split([',', '[', ']', '{', '}', ' ']).collect();
         files.sort_unstable();
         format!("{} {rest}", files.join(" "))
     });
