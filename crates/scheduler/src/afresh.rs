@@ -81,8 +81,7 @@ impl Service {
                     ..Known::default()
                 };
                 tracing::info!(query = %ticket.query, %epoch, "lost before it was journaled: run afresh");
-                let mut changes = shared.driver.newsroom.changes();
-                changes.borrow_and_update();
+                let mut changes = shared.driver.newsroom.changes_of(ticket.query);
                 let news = News::Afresh(ticket.query, epoch, Box::new(known));
                 shared.driver.newsroom.tell(news);
                 // Whether it is won here or elsewhere, the caller looks for it again.

@@ -31,8 +31,8 @@ const LOOKS_OF_A_TAKEOVER: u32 = 50;
 /// What a takeover takes at most, beside the time after which silence is enough for one.
 const TAKEOVER: Duration = Duration::from_secs(1);
 
-/// How often somebody who claimed a query may not know it yet. A claim is won a moment before its
-/// query is there.
+/// How often in a row somebody who claimed a query may not know it yet, while nothing is heard of it: a claim
+/// is won a moment before its query is there.
 pub(crate) const GRACE_LOOKS: u32 = 10;
 
 /// Where a query is.
@@ -77,11 +77,11 @@ pub(crate) async fn ask(
     first: Option<&SchedulerId>,
     operation: &Operation,
 ) -> Result<Found, QueryError> {
-    let mut changes = shared.driver.newsroom.changes();
+    let mut changes = shared.driver.newsroom.changes_of(query);
     let (mut grace, mut looks) = (GRACE_LOOKS, 0);
     let mut unreached = None;
     loop {
-        changes.borrow_and_update();
+        changes.look();
         if shared.driver.drives(query) {
             return Ok(Found::Here);
         }
@@ -101,21 +101,25 @@ pub(crate) async fn ask(
             Standing::Unreached(_) => Some(unreached.unwrap_or_else(Instant::now)),
             _ => None,
         };
+        let in_grace = matches!(standing, Standing::Claimed | Standing::Left);
         match standing {
             Standing::Unreached(peers) if is_too_long(shared, unreached) => {
                 return Err(cut_off(shared, query, &peers));
             }
             Standing::Coming | Standing::Unreached(_) => {}
-            Standing::Left if grace > 0 => grace -= 1,
+            Standing::Claimed | Standing::Left if grace > 0 => {}
             Standing::Left => return Err(leaving()),
-            Standing::Claimed if grace > 0 => grace -= 1,
             Standing::Claimed | Standing::Nowhere => return Err(unknown(query)),
             Standing::Lost(epoch) => return Ok(Found::Lost(epoch)),
         }
         // Cancel safety: a change that is missed here is looked at anyway.
         tokio::select! {
-            _ = changes.changed() => {}
-            () = tokio::time::sleep(pause_after(looks)) => looks = looks.saturating_add(1),
+            // Much may happen within a moment: what it takes is time.
+            () = changes.changed() => {}
+            () = tokio::time::sleep(pause_after(looks)) => {
+                looks = looks.saturating_add(1);
+                grace = grace.saturating_sub(u32::from(in_grace));
+            }
             () = shared.stop.cancelled() => return Err(leaving()),
         }
     }
@@ -159,13 +163,13 @@ fn cut_off(shared: &Shared, query: QueryId, peers: &[SchedulerId]) -> QueryError
 /// Waits until the query is driven here. A peer that is frozen does not answer for seconds, and its
 /// queries may be this scheduler's by then.
 async fn comes_here(shared: &Shared, query: QueryId) {
-    let mut changes = shared.driver.newsroom.changes();
+    let mut changes = shared.driver.newsroom.changes_of(query);
     loop {
-        changes.borrow_and_update();
-        // The newsroom ends with the scheduler, and so does this.
-        if shared.driver.drives(query) || changes.changed().await.is_err() {
+        changes.look();
+        if shared.driver.drives(query) {
             return;
         }
+        changes.changed().await;
     }
 }
 
@@ -190,7 +194,12 @@ async fn standing(
             return Ok(Standing::Coming);
         }
     }
+    let passing = &shared.journaling.passing;
     let here = holder == shared.driver.me();
+    // It is there before it is not on its way any more.
+    if here && (passing.is_coming(query) || shared.driver.drives(query)) {
+        return Ok(Standing::Coming);
+    }
     // A journal may be known to be over, and its queries to be others', before whoever sealed it knows.
     if here && shared.driver.has_moved(query) {
         return Ok(Standing::Coming);
@@ -208,14 +217,16 @@ async fn standing(
             (true, _) => Standing::Claimed,
         });
     }
-    let replayed = shared.journaling.journals.replay(&holder).await?;
-    if replayed.sealed_by().is_none() && !replayed.drained {
+    let journals = &shared.journaling.journals;
+    // Of a journal that is over this is all that there will ever be, and another one is looked at again.
+    let contents = passing.contents(journals, &holder, LOOK_AGAIN).await?;
+    if !contents.is_over {
         if !shared.membership.knows(&holder) {
             shared.driver.newsroom.tell(News::Seal(holder));
         }
         return Ok(Standing::Coming);
     }
-    if replayed.book.held(query).is_some() {
+    if contents.hold(query) {
         return Ok(Standing::Coming);
     }
     // A journal is drained after the claims on what it held: one that was made while it was read here
@@ -263,12 +274,17 @@ async fn held_by_any(
     query: QueryId,
     asked: &Asked,
 ) -> Result<Standing, JournalError> {
-    let journals = &shared.journaling.journals;
-    for journal in journals.undrained().await? {
+    let (journals, passing) = (&shared.journaling.journals, &shared.journaling.passing);
+    // What others read a moment ago tells where it is, and not that it is nowhere.
+    if passing.is_held(query, LOOK_AGAIN).await {
+        return Ok(Standing::Coming);
+    }
+    for journal in passing.undrained(journals).await? {
         if journal == shared.driver.me() || asked.denied.contains(&journal) {
             continue;
         }
-        if journals.replay(&journal).await?.book.held(query).is_some() {
+        let contents = passing.contents(journals, &journal, Duration::ZERO);
+        if contents.await?.hold(query) {
             return Ok(Standing::Coming);
         }
     }
@@ -314,6 +330,45 @@ mod tests {
         shared.driver.submit(record, None);
         shared.driver.close();
         assert!(matches!(stands().await, Standing::Coming));
+    }
+
+    /// As in a takeover of many queries, of which each is told of.
+    #[tokio::test]
+    async fn a_claim_is_not_held_for_an_old_one_because_much_happens_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = testing::shared(directory.path()).await;
+        let (me, mut record) = (shared.driver.me(), testing::record());
+        let (query, epoch) = (record.query, Epoch(1));
+        let claims = &shared.journaling.claims;
+        claims.adopt(query, epoch, &me).await.unwrap();
+        let operation = Operation::Status(paceline_proto::cluster::Empty {});
+        let asking = ask(&shared, query, None, &operation);
+        let happening = async {
+            for _ in 0..5 * GRACE_LOOKS {
+                shared.driver.newsroom.change();
+                // This takes as long as it takes who asks to look.
+                let stands = standing(&shared, query, None, &Asked::default()).await;
+                assert!(matches!(stands, Ok(Standing::Claimed)));
+            }
+            record.epoch = epoch;
+            shared.driver.submit(record, None);
+        };
+        let (found, ()) = tokio::join!(asking, happening);
+        assert!(matches!(found, Ok(Found::Here)), "{found:?}");
+    }
+
+    /// Its claim may be this scheduler's before it knows that itself.
+    #[tokio::test]
+    async fn what_is_being_adopted_is_waited_for_however_long_that_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = testing::shared(directory.path()).await;
+        let (me, query, epoch) = (shared.driver.me(), testing::record().query, Epoch(1));
+        let (claims, passing) = (&shared.journaling.claims, &shared.journaling.passing);
+        claims.adopt(query, epoch, &me).await.unwrap();
+        let stands = async || standing(&shared, query, None, &Asked::default()).await;
+        assert!(matches!(stands().await, Ok(Standing::Claimed)));
+        passing.begin(query, epoch);
+        assert!(matches!(stands().await, Ok(Standing::Coming)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use paceline_store::{Claims, Garbage, Journal, JournalOptions, Journals, Results
 use tokio::sync::Semaphore;
 
 use crate::news::News;
+use crate::passing::Passing;
 use crate::shared::Shared;
 
 /// The journals and claims of the cluster, and how patient to be with them. Cheap to clone.
@@ -18,6 +19,8 @@ pub(crate) struct Journaling {
     pub(crate) claims: Claims,
     pub(crate) results: Results,
     pub(crate) garbage: Garbage,
+    /// What is known of queries between two owners.
+    pub(crate) passing: Passing,
     /// Takeovers ask about as many single queries at a time.
     pub(crate) asking: Arc<Semaphore>,
     pub(crate) options: JournalOptions,

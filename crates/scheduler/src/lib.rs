@@ -54,6 +54,7 @@ mod moment;
 mod news;
 mod operators;
 mod options;
+mod passing;
 mod peers;
 mod record;
 mod replay;

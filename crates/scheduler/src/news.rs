@@ -1,5 +1,6 @@
 //! What bears on who owns what, on its way to the one task that decides.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use paceline_core::ownership::{Closed, Evidence, Step};
 use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Known;
 use paceline_store::Replayed;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::steps::Stepped;
@@ -60,6 +62,49 @@ pub(crate) enum News {
 pub(crate) struct Newsroom {
     news: mpsc::UnboundedSender<News>,
     changed: Arc<watch::Sender<u64>>,
+    awaited: Awaited,
+}
+
+/// Queries that somebody waits for. In a takeover of many each has its own clients, and who waits for one has
+/// nothing of hearing of all the others.
+type Awaited = Arc<Mutex<HashMap<QueryId, watch::Sender<()>>>>;
+
+/// Sees every change that may bear on one query.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    query: QueryId,
+    of_it: watch::Receiver<()>,
+    of_all: watch::Receiver<u64>,
+    awaited: Awaited,
+}
+
+impl Changes {
+    /// Takes for seen what has changed so far.
+    pub(crate) fn look(&mut self) {
+        self.of_it.mark_unchanged();
+        self.of_all.mark_unchanged();
+    }
+
+    /// Returns when something has changed since the last look, or the newsroom is gone.
+    ///
+    /// # Cancel safety
+    /// A change that is missed is seen by whoever waits next.
+    pub(crate) async fn changed(&mut self) {
+        tokio::select! {
+            _ = self.of_it.changed() => {}
+            _ = self.of_all.changed() => {}
+        }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        let mut awaited = self.awaited.lock();
+        let told = awaited.get(&self.query).map(watch::Sender::receiver_count);
+        if told.is_some_and(|receivers| receivers <= 1) {
+            awaited.remove(&self.query);
+        }
+    }
 }
 
 impl Newsroom {
@@ -67,7 +112,12 @@ impl Newsroom {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<News>) {
         let (news, inbox) = mpsc::unbounded_channel();
         let changed = Arc::new(watch::Sender::new(0));
-        (Newsroom { news, changed }, inbox)
+        let newsroom = Newsroom {
+            news,
+            changed,
+            awaited: Awaited::default(),
+        };
+        (newsroom, inbox)
     }
 
     /// Passes news on. Never waits: it happens under the driver's lock, and each piece is small.
@@ -76,13 +126,63 @@ impl Newsroom {
         let _ = self.news.send(news);
     }
 
-    /// Sees every change of who is alive, sealed, or owner of something.
+    /// Sees every change of who is alive or sealed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Sees the same, and every change of who owns the query.
+    pub(crate) fn changes_of(&self, query: QueryId) -> Changes {
+        let mut awaited = self.awaited.lock();
+        let told = awaited
+            .entry(query)
+            .or_insert_with(|| watch::Sender::new(()));
+        Changes {
+            query,
+            of_it: told.subscribe(),
+            of_all: self.changes(),
+            awaited: Arc::clone(&self.awaited),
+        }
     }
 
     /// Something has changed.
     pub(crate) fn change(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// It has changed who owns the query, or is about to.
+    pub(crate) fn change_of(&self, query: QueryId) {
+        if let Some(told) = self.awaited.lock().get(&query) {
+            told.send_replace(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_query_hears_of_that_one_and_of_what_bears_on_all() {
+        let (newsroom, _inbox) = Newsroom::new();
+        let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
+        let mut waiting = newsroom.changes_of(query(1));
+        let other = newsroom.changes_of(query(1));
+        newsroom.change_of(query(2));
+        assert_eq!(waiting.changed().now_or_never(), None);
+        newsroom.change_of(query(1));
+        assert_eq!(waiting.changed().now_or_never(), Some(()));
+        newsroom.change();
+        assert_eq!(waiting.changed().now_or_never(), Some(()));
+        newsroom.change();
+        waiting.look();
+        assert_eq!(waiting.changed().now_or_never(), None, "it was seen");
+        drop(other);
+        newsroom.change_of(query(1));
+        assert_eq!(waiting.changed().now_or_never(), Some(()));
+        drop(waiting);
+        assert!(newsroom.awaited.lock().is_empty(), "nobody waits");
     }
 }

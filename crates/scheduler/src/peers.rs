@@ -99,6 +99,8 @@ impl Peers {
         peers.sort_by_key(|peer| first != Some(&peer.scheduler));
         for peer in peers {
             match self.ask(&peer, query, operation.clone()).await {
+                // It will answer; until then it neither knows the query nor denies it.
+                Ok(Some(Ok(Answer::Coming(_)))) => {}
                 Ok(Some(answer)) => {
                     asked.answer = Some(answer);
                     return asked;
@@ -194,7 +196,12 @@ pub(crate) async fn answer(
             _ => Err(unknown(query)),
         },
     };
-    let answer = answer.unwrap_or_else(|error| Answer::Failed(error_to_failed(&error)));
+    let answer = answer.unwrap_or_else(|error| match error.class {
+        ErrorClass::NotFound if shared.journaling.passing.is_coming(query) => {
+            Answer::Coming(cluster::Empty {})
+        }
+        _ => Answer::Failed(error_to_failed(&error)),
+    });
     Ok(cluster::ForwardResponse {
         answer: Some(answer),
     })
@@ -246,10 +253,11 @@ async fn result(
 
 #[cfg(test)]
 mod tests {
+    use paceline_model::Epoch;
     use paceline_store::Members;
 
     use super::*;
-    use crate::testing::{beacon, shared, store};
+    use crate::testing::{beacon, record, shared, store};
 
     #[tokio::test]
     async fn connections_go_with_the_beacons_of_those_they_lead_to() {
@@ -267,6 +275,26 @@ mod tests {
         shared.peers.keep_only(&shared.membership.addresses());
         let kept: Vec<String> = shared.peers.channels.lock().keys().cloned().collect();
         assert_eq!(kept, [there]);
+        shared.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn who_is_about_to_adopt_a_query_does_not_deny_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let service = Service::new(Arc::clone(&shared));
+        let query = record().query;
+        let asked = async || {
+            let request = cluster::ForwardRequest {
+                query: query_bytes(query),
+                operation: Some(Operation::Status(cluster::Empty {})),
+                to: shared.driver.me().to_string(),
+            };
+            answer(&service, request).await.unwrap().answer
+        };
+        assert!(matches!(asked().await, Some(Answer::Failed(_))));
+        shared.journaling.passing.begin(query, Epoch(1));
+        assert!(matches!(asked().await, Some(Answer::Coming(_))));
         shared.stop.cancel();
     }
 }

@@ -191,7 +191,13 @@ impl Service {
                     }
                     Found::Answer(Answer::Result(at)) => return elsewhere(shared, ticket, &at),
                     Found::Answer(_) => return Err(unknown(ticket.query)),
-                    Found::Lost(epoch) => self.run_afresh(ticket, epoch).await?,
+                    Found::Lost(epoch) => {
+                        // What has its outcome is not run again, though no journal holds it.
+                        if self.outcome(ticket.query).await?.is_some() {
+                            return self.past_answer(ticket.query).await;
+                        }
+                        self.run_afresh(ticket, epoch).await?;
+                    }
                 }
             }
         };

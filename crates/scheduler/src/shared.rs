@@ -39,6 +39,7 @@ use crate::members::Membership;
 use crate::metrics::SchedulerMetrics;
 use crate::news::{News, Newsroom};
 use crate::options::SchedulerOptions;
+use crate::passing::Passing;
 use crate::peers::Peers;
 use crate::scribe::Scribe;
 use crate::shelf::Keep;
@@ -253,6 +254,7 @@ pub(crate) async fn assemble(
     let journaling = Journaling {
         // Its listings may be long.
         garbage: Garbage::new(roomy, journals.clone(), results.clone()),
+        passing: Passing::default(),
         asking: Arc::new(Semaphore::new(AT_ONCE)),
         journals,
         claims: Claims::new(store.clone(), journal_metrics),

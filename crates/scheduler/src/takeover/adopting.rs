@@ -32,9 +32,10 @@ impl Takeover {
                 OwnershipAction::Lost { query, epoch, to } => {
                     tracing::info!(%query, %epoch, %to, "another scheduler adopted the query");
                     self.coming.remove(&(query, epoch));
+                    self.journaling.passing.end(query, epoch);
                     let driver = &self.shared.driver;
                     driver.scribe.forget(&driver.me(), query, epoch);
-                    self.shared.driver.newsroom.change();
+                    driver.newsroom.change_of(query);
                 }
                 OwnershipAction::Conflict { query, epoch, by } => {
                     let seen = format!(
@@ -71,6 +72,7 @@ impl Takeover {
                 decided: Instant::now(),
             };
             self.coming.insert((*query, *epoch), coming);
+            self.journaling.passing.begin(*query, *epoch);
         }
         self.spawn_step(step, record);
     }
@@ -93,7 +95,8 @@ impl Takeover {
             {
                 // Nobody but the client that asks takes this step again.
                 self.coming.remove(&(query, epoch));
-                self.shared.driver.newsroom.change();
+                self.journaling.passing.end(query, epoch);
+                self.shared.driver.newsroom.change_of(query);
                 return;
             }
             (step, Stepped::Failed) => OwnershipEvent::Failed { step },
@@ -114,6 +117,7 @@ impl Takeover {
             (Step::Drain { journal }, Stepped::Done) => {
                 tracing::info!(%journal, "every query of the journal has another owner or has ended");
                 self.sealed.remove(&journal);
+                self.journaling.passing.drained(&journal);
                 self.suspect.remove(&journal);
                 self.shared.driver.newsroom.change();
                 OwnershipEvent::Drained { journal }
@@ -154,7 +158,8 @@ impl Takeover {
                 driver.end_adopted(query, epoch, &why, legacy);
             }
         }
-        driver.newsroom.change();
+        self.journaling.passing.end(query, epoch);
+        driver.newsroom.change_of(query);
     }
 
     pub(super) fn afresh(&mut self, query: QueryId, epoch: Epoch, known: Known) {
@@ -170,6 +175,7 @@ impl Takeover {
             decided: Instant::now(),
         };
         self.coming.insert((query, epoch), coming);
+        self.journaling.passing.begin(query, epoch);
         // The step of an adoption, but from no journal.
         let step = Step::Adopt {
             from: self.shared.driver.me(),

@@ -44,6 +44,7 @@ impl Takeover {
         }
         (self.doubting, self.doubted_since) = (false, false);
         self.coming.clear();
+        self.journaling.passing.adopt_nothing();
         if let Closed::Taken { .. } = why {
             let metrics = &self.shared.driver.metrics;
             metrics.violated(Invariant::OneOwner, &why.to_string());
@@ -70,6 +71,7 @@ impl Takeover {
         self.ownership = Ownership::new(me, self.journaling.patience);
         self.suspicion = Suspicion::new(self.journaling.suspicion);
         self.sealed.clear();
+        self.journaling.passing.begin_anew();
         self.sealing.clear();
         self.unsealed.clear();
         self.wake = None;

@@ -81,6 +81,7 @@ impl Takeover {
             self.clear(journal);
         } else {
             let standing = found.book.standing().clone();
+            self.journaling.passing.sealed(&journal, &found.book);
             self.sealed.insert(journal.clone(), found.book);
             self.tell_ownership(OwnershipEvent::Sealed { journal, standing });
         }

@@ -24,3 +24,4 @@ mod support;
 mod unreached;
 mod unread;
 mod uploads;
+mod waiting;

@@ -22,6 +22,8 @@ struct Objects {
     there: BTreeMap<String, Bytes>,
     /// Every key that was ever written, as often as it was.
     written: Vec<String>,
+    /// The folder of every listing.
+    listed: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -119,6 +121,13 @@ impl SlowStore {
         objects.written.iter().filter(below).count()
     }
 
+    /// How often a folder was listed, or one below it.
+    pub(crate) fn lists(&self, folder: &str) -> usize {
+        let objects = self.objects.lock();
+        let below = |listed: &&String| listed.contains(folder);
+        objects.listed.iter().filter(below).count()
+    }
+
     /// How much there is below a folder.
     pub(crate) fn names(&self, folder: &str) -> usize {
         let objects = self.objects.lock();
@@ -155,7 +164,8 @@ impl SlowStore {
     fn list(&self, query: &BTreeMap<String, String>) -> Response {
         let text = |name| query.get(name).cloned().unwrap_or_default();
         let (prefix, after, delimiter) = (text("prefix"), text("start-after"), text("delimiter"));
-        let objects = self.objects.lock();
+        let mut objects = self.objects.lock();
+        objects.listed.push(prefix.clone());
         let keys = objects.there.keys();
         let mut folders = BTreeSet::new();
         let mut out = "<ListBucketResult><IsTruncated>false</IsTruncated>".to_string();
