@@ -41,6 +41,7 @@ pub(crate) struct ClusterPort {
 }
 
 type Watching = Pin<Box<dyn Stream<Item = Result<cluster::WatchResponse, Status>> + Send>>;
+type Lending = Pin<Box<dyn Stream<Item = Result<cluster::ReadResponse, Status>> + Send>>;
 type Commands = Pin<Box<dyn Stream<Item = Result<cluster::FromScheduler, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -185,6 +186,22 @@ impl Cluster for ClusterPort {
         let answer = crate::listing::answer(&self.shared, &request.into_inner())
             .map_err(|e| Status::invalid_argument(e.message))?;
         Ok(Response::new(answer))
+    }
+
+    type ReadStream = Lending;
+
+    async fn read(
+        &self,
+        request: Request<cluster::ReadRequest>,
+    ) -> Result<Response<Lending>, Status> {
+        let request = request.into_inner();
+        // As of `forward`.
+        if request.to != self.shared.driver.me().as_str() || self.shared.has_handed_over() {
+            return Err(Status::unavailable("the scheduler asked is no more"));
+        }
+        let messages = crate::lending::lend(&self.shared, &request).await?;
+        let stopped = self.shared.stop.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(messages.take_until(stopped))))
     }
 }
 

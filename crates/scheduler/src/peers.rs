@@ -1,7 +1,6 @@
 //! What schedulers ask each other.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus, SchedulerId};
@@ -9,17 +8,17 @@ use paceline_proto::cluster::cluster_client::ClusterClient;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
 use paceline_proto::{
-    MESSAGE_LIMIT, Malformed, OutputTable, cluster, error_to_failed, failed_to_error, query_bytes,
-    query_id,
+    MESSAGE_LIMIT, Malformed, cluster, error_to_failed, failed_to_error, query_bytes, query_id,
 };
 use paceline_store::Beacon;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::cancelling::cancel_here;
+use crate::elsewhere::too_large;
 use crate::handover;
 use crate::keyed::gone;
-use crate::record::{Part, ResultState};
+use crate::lending;
 use crate::service::Service;
 use crate::shared::Shared;
 
@@ -82,7 +81,10 @@ impl Peers {
                 Ok((error.class != ErrorClass::NotFound).then_some(Err(error)))
             }
             Ok(answer) => Ok(answer.map(Ok)),
-            Err(status) => Err(unreachable(address, status.message())),
+            Err(status) => match too_large(&peer.scheduler, &status) {
+                Some(error) => Ok(Some(Err(error))),
+                None => Err(unreachable(address, status.message())),
+            },
         }
     }
 
@@ -183,7 +185,17 @@ pub(crate) async fn answer(
             Ok(false) => Err(unknown(query)),
             Err(error) => Err(error),
         },
-        Operation::Result(_) => result(shared, query).await.map(Answer::Result),
+        Operation::Result(request) => {
+            let answer = lending::answer(shared, query, &request).await;
+            answer.map(Answer::Result)
+        }
+        Operation::Consumed(_) => match shared.driver.drives(query) {
+            true => {
+                shared.driver.consumed(query);
+                Ok(Answer::Done(cluster::Empty {}))
+            }
+            false => Err(unknown(query)),
+        },
         Operation::Submit(submit) => match shared.is_draining() {
             // Two that leave must not send a statement back and forth.
             true => Err(unknown(query)),
@@ -207,54 +219,13 @@ pub(crate) async fn answer(
     })
 }
 
-/// Where a result lies, once it is complete.
-async fn result(
-    shared: &Arc<Shared>,
-    query: QueryId,
-) -> Result<cluster::ResultLocation, QueryError> {
-    let reading = crate::results::Reading::begin(&shared.driver, query).ok_or(unknown(query))?;
-    let schema = paceline_plan::schema_to_ipc(&reading.schema).into();
-    let mut location = cluster::ResultLocation {
-        schema,
-        ..cluster::ResultLocation::default()
-    };
-    match reading.complete().await? {
-        ResultState::Rows(batches) => {
-            location.inline_result = Some(crate::results::to_ipc(&reading.schema, &batches)?);
-        }
-        ResultState::Ready { stage, parts, .. } => {
-            location.stage = stage.0;
-            let mut table = OutputTable::default();
-            let mut remote = Vec::new();
-            let mut inline = Vec::new();
-            for part in parts.iter() {
-                match part {
-                    Part::Remote(at) => remote.push(at.clone()),
-                    Part::Inline(bytes) => inline.extend(crate::results::from_ipc(bytes)?),
-                }
-            }
-            if !inline.is_empty() || remote.is_empty() {
-                // A result of which some parts are here is small, but for those parts that are not:
-                // they are read here, so that rows stay in order.
-                let batches = crate::results::read_all(shared, &reading, &parts, stage).await?;
-                location.inline_result = Some(crate::results::to_ipc(&reading.schema, &batches)?);
-            } else {
-                table.add(stage, &remote);
-                location.executors = table.executors;
-                location.outputs = table.stages.into_iter().flat_map(|s| s.outputs).collect();
-            }
-        }
-        // Whoever asks looks on.
-        ResultState::Moved => return Err(unknown(query)),
-        ResultState::Pending | ResultState::Failed(_) => {}
-    }
-    Ok(location)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use paceline_model::Epoch;
     use paceline_store::Members;
+    use tonic::Status;
 
     use super::*;
     use crate::testing::{beacon, record, shared, store};
@@ -296,5 +267,15 @@ mod tests {
         shared.journaling.passing.begin(query, Epoch(1));
         assert!(matches!(asked().await, Some(Answer::Coming(_))));
         shared.stop.cancel();
+    }
+
+    /// Or it would be asked for it again and again.
+    #[test]
+    fn what_does_not_fit_into_a_message_is_an_error_and_no_silence() {
+        let by = SchedulerId::new("by");
+        let told = too_large(&by, &Status::out_of_range("300 MB")).unwrap();
+        assert_eq!(told.class, ErrorClass::Resource);
+        assert!(told.message.contains("by") && told.message.contains("300 MB"));
+        assert_eq!(too_large(&by, &Status::unavailable("gone")), None);
     }
 }

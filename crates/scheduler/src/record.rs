@@ -395,6 +395,11 @@ impl QueryRecord {
         elsewhere || matches!(*self.result.borrow(), ResultState::Moved)
     }
 
+    /// Whether another scheduler owns it since, or will.
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     fn end(&mut self, state: QueryState, now: Instant) {
         self.state = state;
         self.ended.get_or_insert(now);

@@ -29,7 +29,7 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub(crate) struct Reading {
     driver: Arc<Driver>,
-    query: QueryId,
+    pub(crate) query: QueryId,
     pub(crate) schema: SchemaRef,
     state: watch::Receiver<ResultState>,
 }
@@ -101,7 +101,8 @@ impl Reading {
         self.state.borrow().clone()
     }
 
-    fn consumed(&self) {
+    /// It was read to its end.
+    pub(crate) fn consumed(&self) {
         self.driver.consumed(self.query);
     }
 }
@@ -345,27 +346,6 @@ pub(crate) fn rows_elsewhere(
             ),
         })
         .boxed())
-}
-
-/// All rows of a result, for one that is small.
-pub(crate) async fn read_all(
-    shared: &Arc<Shared>,
-    reading: &Reading,
-    parts: &[Part],
-    stage: StageId,
-) -> Result<Vec<RecordBatch>, QueryError> {
-    let mut all = Vec::new();
-    for part in parts {
-        match part {
-            Part::Inline(bytes) => all.extend(from_ipc(bytes)?),
-            Part::Remote(location) => {
-                let at = vec![location.clone()];
-                let rows = rows_elsewhere(shared, reading.query, &reading.schema, stage, at)?;
-                all.extend(rows.try_collect::<Vec<_>>().await?);
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// Reads an Arrow IPC stream.

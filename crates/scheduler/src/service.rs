@@ -8,8 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use paceline_frontend::{
     Afresh, ClusterStatus, Description, QueryFilter, QueryPage, QueryService, Readiness,
     ResultStream, Statement, StoredResult, Submission, Submitted, Ticket,
@@ -22,6 +22,7 @@ use paceline_proto::cluster::forward_response::Answer;
 use uuid::Uuid;
 
 use crate::cancelling::cancel_here;
+use crate::elsewhere;
 use crate::finding::{self, Found};
 use crate::handover;
 use crate::keyed::Durable;
@@ -167,7 +168,7 @@ impl Service {
             if ticket.made && !shared.driver.drives(ticket.query) {
                 return Ok(ResultStream::of_batches(Arc::new(Schema::empty()), vec![]));
             }
-            let ask = Operation::Result(cluster::Empty {});
+            let ask = elsewhere::question();
             let first = Some(&ticket.accepted_by);
             loop {
                 let found = match finding::ask(shared, ticket.query, first, &ask).await {
@@ -189,7 +190,11 @@ impl Service {
                             });
                         }
                     }
-                    Found::Answer(Answer::Result(at)) => return elsewhere(shared, ticket, &at),
+                    Found::Answer(Answer::Result(at)) => {
+                        if let Some(result) = elsewhere::open(shared, ticket.query, at).await? {
+                            return Ok(result);
+                        }
+                    }
                     Found::Answer(_) => return Err(unknown(ticket.query)),
                     Found::Lost(epoch) => {
                         // What has its outcome is not run again, though no journal holds it.
@@ -392,30 +397,4 @@ impl QueryService for Service {
             .map(|beacon| format!("grpc+tcp://{}", beacon.addresses.flight))
             .collect()
     }
-}
-
-/// The result of a query that another scheduler drives.
-fn elsewhere(
-    shared: &Shared,
-    ticket: &Ticket,
-    at: &cluster::ResultLocation,
-) -> Result<ResultStream, QueryError> {
-    let schema =
-        paceline_plan::schema_from_ipc(&at.schema).map_err(|e| paceline_plan::classify(&e))?;
-    if let Some(inline) = &at.inline_result {
-        return Ok(ResultStream::of_batches(schema, results::from_ipc(inline)?));
-    }
-    let malformed = |e: paceline_proto::Malformed| QueryError::new(ErrorClass::Bug, e.to_string());
-    let outputs =
-        paceline_proto::output_locations(&at.outputs, &at.executors).map_err(malformed)?;
-    let stage = paceline_model::StageId(at.stage);
-    let mut rows = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        let one = results::rows_elsewhere(shared, ticket.query, &schema, stage, vec![output])?;
-        rows.push(one);
-    }
-    Ok(ResultStream {
-        schema,
-        batches: futures::stream::iter(rows).flatten().boxed(),
-    })
 }

@@ -4,6 +4,7 @@ mod beacons;
 mod cancels;
 mod catalog;
 mod commits;
+mod elsewhere;
 mod flight;
 mod full;
 mod garbage;

@@ -271,8 +271,9 @@ async fn what_no_scheduler_asks_is_answered_with_what_is_wrong() {
     for operation in [
         Operation::Status(empty()),
         Operation::Cancel(empty()),
-        Operation::Result(empty()),
+        Operation::Result(cluster::ResultRequest::default()),
         Operation::Ticket(empty()),
+        Operation::Consumed(empty()),
     ] {
         let answer = forward(&mut client, &me, nobody.clone(), Some(operation)).await;
         let Ok(Answer::Failed(failed)) = answer else {
@@ -292,6 +293,15 @@ async fn what_no_scheduler_asks_is_answered_with_what_is_wrong() {
         assert!(failed.message.contains("ticket"), "{failed:?}");
     }
 
+    for (to, query, code, words) in [
+        (&other, nobody.clone(), Code::Unavailable, "no more"),
+        (&me, short(), Code::InvalidArgument, "query"),
+        (&me, nobody.clone(), Code::NotFound, "not known"),
+    ] {
+        let to = to.to_string();
+        let refused = client.read(cluster::ReadRequest { query, to }).await;
+        is(&refused.unwrap_err(), code, words);
+    }
     for filter in ["", "no filter", "7"] {
         let filter = Bytes::from(filter);
         let refused = client.list(cluster::ListRequest { filter }).await;

@@ -206,6 +206,15 @@ impl Cluster for Service {
     ) -> Result<Response<cluster::ListResponse>, Status> {
         Err(Status::unimplemented("not of interest here"))
     }
+
+    type ReadStream = ReceiverStream<Result<cluster::ReadResponse, Status>>;
+
+    async fn read(
+        &self,
+        _: Request<cluster::ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented("not of interest here"))
+    }
 }
 
 impl Attached {
