@@ -138,7 +138,8 @@ pub(crate) async fn take(
 }
 
 /// Seals a journal. What it holds that has its outcome is left out: its owner died between the outcome and
-/// the record of it.
+/// the record of it. An outcome that cannot be read, and will not be by being read again, is for the query's
+/// next owner to meet, and holds up no other.
 pub(crate) async fn seal(
     journaling: &Journaling,
     journal: &SchedulerId,
@@ -151,7 +152,13 @@ pub(crate) async fn seal(
     });
     let kept: Vec<(QueryId, Epoch)> = kept.map(|(query, held)| (query, held.epoch)).collect();
     let looks = stream::iter(kept).map(|(query, epoch)| async move {
-        let outcome = journaling.claims.outcome(query).await?;
+        let outcome = match journaling.claims.outcome(query).await {
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
+                tracing::error!(%journal, %query, %error, "an outcome cannot be read");
+                None
+            }
+            outcome => outcome?,
+        };
         Ok::<_, JournalError>(outcome.map(|_| (query, epoch)))
     });
     let ended: Vec<_> = looks.buffer_unordered(AT_ONCE).try_collect().await?;
@@ -212,7 +219,9 @@ async fn undrained(shared: &Shared, journals: &Journals) -> Result<Vec<Scheduler
 
 #[cfg(test)]
 mod tests {
-    use paceline_store::Members;
+    use paceline_model::QueryState;
+    use paceline_proto::state::Statement;
+    use paceline_store::{Ending, Members};
 
     use super::*;
     use crate::testing::{beacon, journal, journals, shared, store};
@@ -253,6 +262,41 @@ mod tests {
         assert!(!is_given_up(&newer, 100), "a later version can read it");
         let before = (0..GIVEN_UP_AFTER).map(|failures| pause_after(&corrupt, failures));
         assert!(before.sum::<Duration>() > Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_cannot_be_read_holds_up_no_other_query() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        // Nobody else seals anything meanwhile.
+        shared.stop.cancel();
+        let [dead, by] = ["dead", "by"].map(SchedulerId::new);
+        let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
+        let journal = journal(&shared.journaling.journals, &dead);
+        for n in 1..=3 {
+            let statement = Statement {
+                kept: true,
+                ..Statement::default()
+            };
+            let accepted = written::accepted(query(n), statement);
+            journal.append(accepted).await.unwrap();
+        }
+        let ending = Ending {
+            state: QueryState::Finished,
+            by: dead.clone(),
+            epoch: Epoch(0),
+            error: None,
+            result: serde_json::json!({}),
+        };
+        let claims = &shared.journaling.claims;
+        claims.finish(query(1), &ending).await.unwrap();
+        let damaged = directory.path().join(format!("queries/{}", query(2)));
+        std::fs::create_dir_all(&damaged).unwrap();
+        std::fs::write(damaged.join("finished"), "no outcome").unwrap();
+
+        let sealed = seal(&shared.journaling, &dead, &by).await.unwrap();
+        let held: Vec<QueryId> = sealed.book.queries().map(|(query, _)| query).collect();
+        assert_eq!(held, [query(2), query(3)]);
     }
 
     #[tokio::test]
