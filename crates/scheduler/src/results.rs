@@ -92,6 +92,8 @@ impl Reading {
         match state {
             Ok(ResultState::Failed(error)) => Err(error),
             Ok(state) => Ok(state),
+            // Its record is another one by now: the query was taken over, and came back.
+            Err(_) if self.driver.with_record(&self.query, |_| ()).is_some() => Err(changed()),
             // The record was taken off while somebody read it: that is not done.
             Err(_) => Err(crate::peers::unknown(self.query)),
         }
@@ -379,4 +381,43 @@ fn broken(error: &arrow::error::ArrowError) -> QueryError {
         ErrorClass::Bug,
         format!("a result cannot be read or written as an Arrow stream: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use paceline_model::Epoch;
+    use paceline_proto::state::Known;
+
+    use super::*;
+    use crate::testing::{outputs, planned, shared};
+    use crate::written;
+
+    /// It was taken over, and this scheduler became its next owner, under another id.
+    #[tokio::test]
+    async fn who_waits_for_a_part_of_a_query_that_came_back_is_told_to_ask_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let mut record = planned(1);
+        let (query, graph) = (
+            record.query,
+            record.plan.as_ref().map(|p| Arc::clone(&p.graph)),
+        );
+        let known = Known {
+            statement: written::statement(&record),
+            ..Known::default()
+        };
+        record.settle_result(&outputs(1), false, Instant::now());
+        shared.driver.submit(record, None);
+        let reading = Reading::begin(&shared.driver, query).unwrap();
+        let lost = reading.after(0);
+        shared.driver.fence(|identity| {
+            identity.renew();
+        });
+        let legacy = written::legacy(known);
+        shared.driver.adopt(query, Epoch(1), graph.unwrap(), legacy);
+        let told = lost.await.map(drop).unwrap_err();
+        assert_eq!(told.class, ErrorClass::Retryable, "{told}");
+        assert!(told.message.contains("same ticket"), "{told}");
+        shared.stop.cancel();
+    }
 }
