@@ -134,7 +134,7 @@ impl Shelf {
     /// What is to be done at `now`.
     pub(crate) fn due(&self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
-        let mut held: Vec<(Instant, QueryId, usize)> = Vec::new();
+        let mut held = Vec::new();
         for record in self.records.values().filter(|record| record.readers == 0) {
             let idle = now.saturating_duration_since(record.idle_since);
             match record.ended {
@@ -156,7 +156,12 @@ impl Shelf {
                     if kept {
                         due.push(Due::Release(record.query));
                     } else {
-                        held.push((record.idle_since, record.query, record.held_bytes()));
+                        held.push(Held {
+                            unread: !record.consumed,
+                            since: record.idle_since,
+                            query: record.query,
+                            bytes: record.held_bytes(),
+                        });
                     }
                 }
             }
@@ -166,22 +171,56 @@ impl Shelf {
     }
 }
 
-/// Of results that may be kept, the longest idle ones that are too much.
-fn over_budget(mut held: Vec<(Instant, QueryId, usize)>) -> Vec<Due> {
-    let mut bytes: usize = held.iter().map(|(_, _, bytes)| bytes).sum();
+/// A result that may be kept.
+#[derive(Debug)]
+struct Held {
+    unread: bool,
+    /// When its last reader left, or it was accepted.
+    since: Instant,
+    query: QueryId,
+    bytes: usize,
+}
+
+/// Of results that may be kept, those that are too much: first those that were read, and of these and of
+/// the others the longest idle ones.
+fn over_budget(mut held: Vec<Held>) -> Vec<Due> {
+    let mut bytes: usize = held.iter().map(|held| held.bytes).sum();
     if bytes <= HELD_BYTES {
         return Vec::new();
     }
-    held.sort_by_key(|(since, query, _)| (*since, *query));
+    held.sort_by_key(|held| (held.unread, held.since, held.query));
     let mut due = Vec::new();
-    for (_, query, own) in held {
+    for held in held {
         if bytes <= HELD_BYTES {
             break;
         }
-        if own > 0 {
-            bytes -= own;
-            due.push(Due::Release(query));
+        if held.bytes > 0 {
+            bytes -= held.bytes;
+            due.push(Due::Release(held.query));
         }
     }
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It may have run for long, so nobody has left it since it was accepted.
+    #[test]
+    fn what_was_read_goes_before_what_nobody_has_read_yet() {
+        let first = Instant::now();
+        let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
+        let held = |n: u8, unread: bool, later: u64| Held {
+            unread,
+            since: first + Duration::from_secs(later),
+            query: query(n),
+            bytes: HELD_BYTES / 2,
+        };
+        let three = || vec![held(1, true, 1), held(2, false, 9), held(3, false, 8)];
+        assert_eq!(over_budget(three()), [Due::Release(query(3))]);
+        let four = three().into_iter().chain([held(4, true, 0)]).collect();
+        let due = [3, 2].map(|n| Due::Release(query(n)));
+        assert_eq!(over_budget(four), due);
+    }
 }
