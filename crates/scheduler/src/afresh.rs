@@ -35,6 +35,10 @@ impl Service {
         if shared.driver.drives(ticket.query) {
             return Ok(());
         }
+        // One that leaves has no journal to record it in.
+        if shared.is_draining() {
+            return Err(leaving());
+        }
         let begun = Instant::now().into_std();
         // One that leaves has no journal to record it in.
         let Some(_entering) = shared.entrance.enter() else {
@@ -89,5 +93,41 @@ impl Service {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use paceline_frontend::{Afresh, SessionSettings};
+    use paceline_model::{CatalogVersion, QueryId, SchedulerId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::shared;
+
+    /// Or it would be planned again and again, until the scheduler is gone.
+    #[tokio::test]
+    async fn one_that_leaves_runs_nothing_afresh() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let ticket = Ticket {
+            query: QueryId(Uuid::now_v7()),
+            accepted_by: SchedulerId::new("gone"),
+            catalog: CatalogVersion(0),
+            afresh: Some(Afresh {
+                sql: "SELECT 1 AS a".to_string(),
+                session: SessionSettings::default(),
+                parameters: None,
+            }),
+            made: false,
+        };
+        shared.begin_draining();
+        let service = Service::new(Arc::clone(&shared));
+        let told = service.run_afresh(&ticket, Epoch(1)).await.unwrap_err();
+        assert_eq!(told.class, ErrorClass::Unavailable, "{told}");
+        assert!(told.message.contains("another one"), "{told}");
+        shared.stop.cancel();
     }
 }
