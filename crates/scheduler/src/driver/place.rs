@@ -40,8 +40,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::driver::tests::driver_with;
-    use crate::testing::planned;
+    use crate::driver::tests::{driver_with, planned};
 
     #[tokio::test]
     async fn a_place_is_there_once_and_again_when_it_is_given_back() {

@@ -8,7 +8,8 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::{journal, journals, planned, record};
+pub(super) use crate::testing::planned;
+use crate::testing::{journal, journals, record};
 
 pub(super) fn driver(directory: &std::path::Path) -> Driver {
     driver_with(directory, Options::default(), &Registry::new())
