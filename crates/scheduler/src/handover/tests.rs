@@ -56,6 +56,7 @@ struct TakenOver {
 impl Cluster for TakenOver {
     type AttachStream = Empty<Result<cluster::FromScheduler, Status>>;
     type WatchStream = Empty<Result<cluster::WatchResponse, Status>>;
+    type ReadStream = Empty<Result<cluster::ReadResponse, Status>>;
 
     async fn forward(
         &self,
@@ -101,6 +102,13 @@ impl Cluster for TakenOver {
         _: Request<cluster::SealedRequest>,
     ) -> Result<Response<cluster::Empty>, Status> {
         Err(Status::unimplemented("sealed"))
+    }
+
+    async fn read(
+        &self,
+        _: Request<cluster::ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented("read"))
     }
 
     async fn list(
