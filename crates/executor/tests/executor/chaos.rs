@@ -34,6 +34,19 @@ async fn after_any_course_of_events_nothing_is_left() {
     let mut queries: Vec<QueryId> = Vec::new();
     let mut kills = 0;
 
+    // Of what is launched in the course, all may be ended before it begins.
+    let mut stage = graphs[0].root().clone();
+    stage.id = paceline_model::StageId(0);
+    let all = PartitionRange::new(0, stage.partitions);
+    let first = Launching::new(new_query(), 0, &stage);
+    let first = first.send(&attached, 0, 0, all, 1).await;
+    launched.push(first);
+    queries.push(first.query);
+    until("an attempt has begun", || {
+        running.executor.status().slots_used > 0
+    })
+    .await;
+
     for _ in 0..STEPS {
         match rng.random_range(0..100) {
             0..50 => {

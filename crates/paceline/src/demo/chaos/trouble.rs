@@ -158,9 +158,10 @@ impl Trouble {
         } else {
             self.executors_killed += 1;
         }
-        cluster.kill(role, index).await?;
+        // Told as soon as it is counted: this is dropped once the query has its answer.
         self.board
             .say(&format!("SIGKILL {role} {} during {during}", index + 1));
+        cluster.kill(role, index).await?;
         Ok(())
     }
 
