@@ -48,6 +48,7 @@ mod panics;
 mod pausing;
 mod planner;
 mod recursion;
+mod portions;
 mod restrict;
 mod scan;
 mod scan_order;
