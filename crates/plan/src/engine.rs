@@ -18,6 +18,7 @@ use crate::error::classify;
 use crate::exchange_read::{BoundSource, ExchangeSource};
 use crate::named_format::name_files;
 use crate::object_stores::ObjectStores;
+use crate::planner::rules;
 use crate::session::SessionSettings;
 use crate::spare::SpareStates;
 use crate::windows::travelling_windows;
@@ -88,6 +89,7 @@ impl Engine {
         let mut base = SessionStateBuilder::new()
             .with_runtime_env(Arc::clone(&runtime))
             .with_default_features()
+            .with_physical_optimizer_rules(rules())
             .build();
         name_files(&mut base).map_err(|e| classify(&e))?;
         travelling_windows(&mut base).map_err(|e| classify(&e))?;

@@ -60,6 +60,7 @@ mod statement;
 mod subqueries;
 mod unusable;
 mod windows;
+mod window_limits;
 mod write_files;
 mod write_names;
 mod write_outside;

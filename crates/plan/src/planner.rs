@@ -34,6 +34,7 @@ use crate::spare::Planning;
 use crate::statement::{Change, change, parse_one};
 use crate::unusable::UnusableTable;
 use crate::writing::{WriteInto, Writing, count_schema, writes};
+use crate::window_limits::LimitsAboveWindows;
 
 /// What planning depends on beside the statement.
 #[derive(Debug, Clone, Copy)]
@@ -370,10 +371,21 @@ struct Staged {
     schema: SchemaRef,
 }
 
-/// DataFusion's rules, with ours where joins are chosen but nothing is distributed yet.
-pub(crate) fn staged_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+/// DataFusion's rules, with ours before it is decided what is sorted and merged.
+pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules
+    let before = rules
+        .iter()
+        .position(|rule| rule.name() == "EnsureRequirements")
+        .unwrap_or(0);
+    rules.insert(before, Arc::new(LimitsAboveWindows));
+    rules
+}
+
+/// The same, with another one of ours where joins are chosen but nothing is distributed yet.
+pub(crate) fn staged_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = rules();
         .iter()
         .position(|rule| rule.name() == "join_selection")
         .map_or(0, |position| position + 1);

@@ -1,6 +1,9 @@
 //! Window functions with and without partitions of their own.
 
-use paceline_model::ErrorClass;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use paceline_model::{ByteSize, ErrorClass};
+use paceline_plan::Planned;
 
 use super::check_all;
 use crate::support::{describe, fixture};
@@ -67,6 +70,30 @@ async fn windows_over_what_is_sorted_already() {
         ],
     )
     .await;
+}
+
+/// DataFusion itself counts as many rows as the limit lets through, so the answers are written here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_see_all_rows_whatever_the_limit_above_them() {
+    let session = fixture().await;
+    for (window, value) in [("count(*) OVER ()", 2103), ("max(id) OVER ()", 1700)] {
+        let sql = format!("SELECT {window} AS x FROM sorted ORDER BY id LIMIT 3");
+        let staged = session.staged(&sql).await;
+        let whole = ByteSize::mib(1 << 20);
+        let Ok(Planned::Query(single)) = session.plan_for(&sql, whole, &[4]).await else {
+            panic!("{sql} is a query");
+        };
+        for (query, tasks) in [(&staged, 1), (&staged, 3), (&staged, 5), (&single, 1)] {
+            let ran = session.run(query, tasks).await.unwrap();
+            let rows = ran.batches.iter().flat_map(|batch| {
+                let column = batch.column(0).as_primitive::<Int64Type>();
+                column.values().to_vec()
+            });
+            let rows: Vec<i64> = rows.collect();
+            let text = describe(&query.graph);
+            assert_eq!(rows, [value; 3], "in {tasks} tasks: {sql}\n{text}");
+        }
+    }
 }
 
 /// A window whose order is the reverse of one that is there makes DataFusion turn the function round.
