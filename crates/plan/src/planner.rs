@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DataFusionError, ParamValues, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
@@ -28,13 +28,14 @@ use crate::error::classify;
 use crate::explain::{explain_schema, explained_rows};
 use crate::joins::PartitionUnsafeJoins;
 use crate::new_table::name_taken;
+use crate::parameters::bound;
 use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
 use crate::spare::Planning;
 use crate::statement::{Change, change, parse_one};
 use crate::unusable::UnusableTable;
-use crate::writing::{WriteInto, Writing, count_schema, writes};
 use crate::window_limits::LimitsAboveWindows;
+use crate::writing::{WriteInto, Writing, count_schema, writes};
 
 /// What planning depends on beside the statement.
 #[derive(Debug, Clone, Copy)]
@@ -374,7 +375,6 @@ struct Staged {
 /// DataFusion's rules, with ours before it is decided what is sorted and merged.
 pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    let after = rules
     let before = rules
         .iter()
         .position(|rule| rule.name() == "EnsureRequirements")
@@ -386,6 +386,7 @@ pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 /// The same, with another one of ours where joins are chosen but nothing is distributed yet.
 pub(crate) fn staged_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = rules();
+    let after = rules
         .iter()
         .position(|rule| rule.name() == "join_selection")
         .map_or(0, |position| position + 1);
@@ -411,7 +412,7 @@ async fn logical_plan(
     if parameters.is_empty() {
         return Ok(plan);
     }
-    plan.with_param_values(ParamValues::from(parameters))
+    bound(plan, parameters)
 }
 
 /// The physical plan of a logical one that is optimized already. What optimizing does is the same for

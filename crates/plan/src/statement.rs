@@ -15,6 +15,7 @@ use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
 use crate::depth::{check_statement, check_text};
 use crate::managed::ManagedDefinition;
 use crate::new_table::{columns_of, new_table};
+use crate::parameters::numbered;
 use crate::session::SessionSettings;
 
 /// A change of the catalog, checked as far as one version of it can tell.
@@ -283,7 +284,7 @@ pub(crate) fn parse_one(state: &SessionState, sql: &str) -> Result<Statement> {
     let dialect = dialect_from_str(options.dialect)
         .ok_or_else(|| plan_datafusion_err!("there is no dialect '{}'", options.dialect))?;
     check_text(dialect.as_ref(), sql)?;
-    let mut statements = DFParserBuilder::new(sql)
+    let mut statements = DFParserBuilder::new(numbered(dialect.as_ref(), sql)?)
         .with_dialect(dialect.as_ref())
         .with_recursion_limit(options.recursion_limit.get())
         .build()?

@@ -473,6 +473,44 @@ async fn parameters() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn question_marks_are_parameters_in_the_order_of_the_text() {
+    let mut session = fixture().await;
+    let planner = session.planner(paceline_model::ByteSize(0));
+    let sql = "SELECT id, ? AS name, '?' AS mark FROM many WHERE id = ? -- ?";
+    let (_, parameters) = planner
+        .describe(sql, &session.settings, &session.catalog)
+        .await
+        .unwrap();
+    let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["$1", "$2"]);
+    assert_eq!(parameters[1].1, Some(DataType::Int64));
+    let bound = vec![ScalarValue::from("seven"), ScalarValue::Int64(Some(7))];
+    let planned = planner
+        .plan(sql, bound, &session.settings, &session.catalog, &[2, 2])
+        .await;
+    let Ok(Planned::Query(query)) = planned else {
+        panic!("{planned:?}");
+    };
+    let ran = session.run(&query, 3).await.unwrap();
+    let rows: usize = ran.batches.iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(rows, 1);
+    let both = "SELECT id FROM many WHERE id = ? OR id = $2";
+    refused(&session, both, ErrorClass::User, &["'?'", "'$2'"]).await;
+    // It is an operator there.
+    session.settings = settings([("datafusion.sql_parser.dialect", "PostgreSQL")]);
+    let (_, parameters) = planner
+        .describe(
+            "SELECT id FROM many WHERE id = $1",
+            &session.settings,
+            &session.catalog,
+        )
+        .await
+        .unwrap();
+    assert_eq!(parameters.len(), 1);
+    refused(&session, sql, ErrorClass::User, &["xpected"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_checked() {
     let mut session = fixture().await;
     for (name, value, words) in [

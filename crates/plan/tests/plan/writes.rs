@@ -4,6 +4,7 @@ use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
+use datafusion::common::ScalarValue;
 use paceline_model::{ByteSize, ErrorClass, QueryError};
 use paceline_plan::{
     Catalog, Change, Definitions, ManagedDefinition, ManagedFile, Planned, QueryPlan, WriteInto,
@@ -30,10 +31,20 @@ impl Writer {
     }
 
     async fn plan(&self, sql: &str) -> Result<Planned, QueryError> {
+        self.plan_with(sql, vec![]).await
+    }
+
+    async fn plan_with(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Planned, QueryError> {
         let data = Url::from_directory_path(self.data.path()).unwrap();
         let planner = self.session.planner(ByteSize(0)).storing_at(Some(data));
         let (settings, catalog) = (&self.session.settings, &self.session.catalog);
-        planner.plan(sql, vec![], settings, catalog, &SLOTS).await
+        planner
+            .plan(sql, parameters, settings, catalog, &SLOTS)
+            .await
     }
 
     async fn write(&self, sql: &str) -> (QueryPlan, WriteInto) {
@@ -134,6 +145,70 @@ async fn what_tasks_write_is_what_the_query_answers() {
         .session
         .check("SELECT k, n, s FROM made ORDER BY k, n, s")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_become_what_the_columns_are_that_they_are_inserted_into() {
+    let mut writer = Writer::new().await;
+    let create = "CREATE TABLE bound (a BIGINT NOT NULL, b VARCHAR, c DECIMAL(10,2), d TIMESTAMP, \
+                  e BOOLEAN)";
+    let Ok(Planned::Change(Change::CreateManaged { mut table, .. })) = writer.plan(create).await
+    else {
+        panic!("{create} creates nothing");
+    };
+    writer.define(table.clone()).await;
+    writer.session.reference.run(create).await.unwrap();
+    let number = |n| ScalarValue::Int64(Some(n));
+    let at = || ScalarValue::from("2020-01-01T00:00:00");
+    // However many tasks each is allowed, that numbers its attempt, so that none writes another's files.
+    for (tasks, (sql, parameters, literally)) in (1..).zip([
+        (
+            "INSERT INTO bound (a, b) VALUES ($1, $2)",
+            vec![number(1), ScalarValue::from("x")],
+            "INSERT INTO bound (a, b) VALUES (1, 'x')",
+        ),
+        (
+            "INSERT INTO bound (a, b) VALUES (?, ?), (3, 'z')",
+            vec![number(2), ScalarValue::Null],
+            "INSERT INTO bound (a, b) VALUES (2, NULL), (3, 'z')",
+        ),
+        (
+            "INSERT INTO bound (c, a) VALUES ($1, $2)",
+            vec![ScalarValue::Float64(Some(2.5)), number(4)],
+            "INSERT INTO bound (c, a) VALUES (2.5, 4)",
+        ),
+        (
+            "INSERT INTO bound VALUES ($1, $2, NULL, $3, $4)",
+            vec![
+                number(5),
+                ScalarValue::from("y"),
+                at(),
+                ScalarValue::Boolean(Some(true)),
+            ],
+            "INSERT INTO bound VALUES (5, 'y', NULL, '2020-01-01T00:00:00', true)",
+        ),
+        (
+            "INSERT INTO bound (a, b) SELECT $1, $2",
+            vec![number(6), ScalarValue::from("w")],
+            "INSERT INTO bound (a, b) SELECT 6, 'w'",
+        ),
+    ]) {
+        let planned = writer.plan_with(sql, parameters).await;
+        let Ok(Planned::Write { plan, .. }) = planned else {
+            panic!("{sql}\nwrites nothing: {planned:?}");
+        };
+        table.files.extend(writer.run(&plan, tasks).await);
+        writer.session.reference.run(literally).await.unwrap();
+    }
+    writer.definitions.managed.clear();
+    writer.define(table).await;
+    writer.session.check("SELECT * FROM bound ORDER BY a").await;
+    // What cannot be one is refused before anything is written.
+    let sql = "INSERT INTO bound (a) VALUES ($1)";
+    let refused = writer.plan_with(sql, vec![ScalarValue::from("many")]).await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.class, ErrorClass::User, "{error}");
+    assert!(error.message.contains("many"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
