@@ -35,6 +35,7 @@ mod stored;
 mod submission;
 mod ticket;
 
+mod views;
 pub use cluster::{ClusterStatus, ExecutorStatus, Readiness, SchedulerStatus};
 pub use flight::{FlightOptions, serve_flight};
 pub use http::{ErrorReport, HttpOptions, QueryReport, serve_http};
