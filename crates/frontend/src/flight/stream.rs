@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use arrow_flight::encode::{FlightDataEncoder, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
@@ -80,16 +80,9 @@ impl Sending {
     }
 }
 
-/// The schema of the stream that [`FlightSql::send`] makes: dictionaries are sent as plain values,
-/// since few clients read them well.
+/// The schema of the stream that [`FlightSql::send`] makes, as the encoder has it: dictionaries are sent
+/// as plain values, since few clients read them well, and large lists as lists.
 pub(super) fn sent_schema(schema: SchemaRef) -> SchemaRef {
-    if !schema
-        .fields()
-        .iter()
-        .any(|f| has_dictionary(f.data_type()))
-    {
-        return schema;
-    }
     let nothing = stream::empty::<Result<_, FlightError>>();
     let encoder = FlightDataEncoderBuilder::new()
         .with_schema(Arc::clone(&schema))
@@ -97,40 +90,43 @@ pub(super) fn sent_schema(schema: SchemaRef) -> SchemaRef {
     encoder.known_schema().unwrap_or(schema)
 }
 
-fn has_dictionary(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(_, _) => true,
-        DataType::Struct(fields) => fields.iter().any(|f| has_dictionary(f.data_type())),
-        DataType::Union(fields, _) => fields.iter().any(|(_, f)| has_dictionary(f.data_type())),
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _)
-        | DataType::RunEndEncoded(_, field) => has_dictionary(field.data_type()),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{Field, Schema};
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
 
-    #[test]
-    fn dictionaries_are_announced_as_plain_values() {
+    /// The schema in the first message of what is sent.
+    async fn first_sent(schema: SchemaRef) -> Schema {
+        let nothing = stream::empty::<Result<RecordBatch, FlightError>>();
+        let messages = FlightDataEncoderBuilder::new().with_schema(schema);
+        let mut messages = messages.build(nothing);
+        let first = messages.next().await.unwrap().unwrap();
+        Schema::try_from(&first).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_is_what_is_sent() {
         let words = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
-        let list = |inner| DataType::List(Arc::new(Field::new("item", inner, true)));
-        let schema = |inner: DataType| {
-            Arc::new(Schema::new(vec![
-                Field::new("a", inner.clone(), true),
-                Field::new("b", list(inner), true),
-            ]))
-        };
-        assert_eq!(sent_schema(schema(words)), schema(DataType::Utf8));
-        let plain = schema(DataType::Utf8View);
-        assert!(Arc::ptr_eq(&sent_schema(Arc::clone(&plain)), &plain));
+        let field = |inner: &DataType| Arc::new(Field::new("item", inner.clone(), true));
+        let list = |inner: &DataType| DataType::List(field(inner));
+        let large = |inner: &DataType| DataType::LargeList(field(inner));
+        let within = |inner: DataType| DataType::Struct(vec![field(&inner)].into());
+        for (ours, sent) in [
+            (words.clone(), DataType::Utf8),
+            (list(&words), list(&DataType::Utf8)),
+            (DataType::Utf8View, DataType::Utf8View),
+            (large(&DataType::Int64), list(&DataType::Int64)),
+            (within(large(&words)), within(list(&DataType::Utf8))),
+        ] {
+            let schema = |inner: DataType| {
+                let column = Field::new("c", inner, true);
+                Arc::new(Schema::new(vec![column]))
+            };
+            let announced = sent_schema(schema(ours.clone()));
+            assert_eq!(announced, schema(sent));
+            assert_eq!(first_sent(schema(ours)).await, *announced);
+        }
     }
 }
