@@ -1,10 +1,11 @@
 //! Batches in the format that a client wants, chunk by chunk.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::csv;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
@@ -32,6 +33,9 @@ impl Encoder {
     /// # Errors
     /// Unsupported, if the format cannot hold a result of that schema.
     pub(super) fn new(format: Format, schema: SchemaRef) -> Result<Self, QueryError> {
+        if matches!(format, Format::Json | Format::JsonLines) {
+            distinct_names(&schema)?;
+        }
         let state = match format {
             Format::Json => State::Json(json_options().build(Vec::new())),
             Format::JsonLines => State::JsonLines(json_options().build(Vec::new())),
@@ -122,6 +126,23 @@ fn json_options() -> WriterBuilder {
     WriterBuilder::new().with_explicit_nulls(true)
 }
 
+/// An object has one value for each name; whoever reads two would drop one.
+fn distinct_names(schema: &Schema) -> Result<(), QueryError> {
+    let mut names = HashSet::new();
+    for field in schema.fields() {
+        let name = field.name();
+        if !names.insert(name) {
+            let message = format!(
+                "two columns of the result are called '{name}', and an object of JSON cannot hold both: \
+                 name one of them otherwise with AS, or accept text/csv or \
+                 application/vnd.apache.arrow.stream"
+            );
+            return Err(QueryError::new(ErrorClass::Unsupported, message));
+        }
+    }
+    Ok(())
+}
+
 fn unwritable(error: ArrowError) -> QueryError {
     let message = format!(
         "the result cannot be written in this format: {error}; cast the column to text, or accept \
@@ -133,7 +154,7 @@ fn unwritable(error: ArrowError) -> QueryError {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Array, Int64Array, StringArray, StructArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{DataType, Field};
     use arrow::ipc::reader::StreamReader;
 
     use super::*;
@@ -214,5 +235,19 @@ mod tests {
         let mut encoder = Encoder::new(Format::Csv, batch.schema()).unwrap();
         let error = encoder.write(&batch).unwrap_err();
         assert_eq!(error.class, ErrorClass::Unsupported);
+    }
+
+    #[test]
+    fn objects_have_no_name_twice() {
+        let id = Field::new("id", DataType::Int64, false);
+        let schema = Arc::new(Schema::new(vec![id.clone(), id]));
+        for format in [Format::Json, Format::JsonLines] {
+            let refused = Encoder::new(format, Arc::clone(&schema)).err().unwrap();
+            assert_eq!(refused.class, ErrorClass::Unsupported);
+            assert!(refused.message.contains("'id'"), "{refused}");
+        }
+        for format in [Format::Csv, Format::Arrow] {
+            assert!(Encoder::new(format, Arc::clone(&schema)).is_ok());
+        }
     }
 }
