@@ -21,6 +21,7 @@
 //! Entry points: [`serve_flight`], [`serve_http`], [`QueryService`].
 
 mod cluster;
+mod counted;
 mod flight;
 mod http;
 mod listing;
@@ -34,8 +35,8 @@ mod status;
 mod stored;
 mod submission;
 mod ticket;
-
 mod views;
+
 pub use cluster::{ClusterStatus, ExecutorStatus, Readiness, SchedulerStatus};
 pub use flight::{FlightOptions, serve_flight};
 pub use http::{ErrorReport, HttpOptions, QueryReport, serve_http};

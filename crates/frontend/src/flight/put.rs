@@ -1,7 +1,6 @@
 //! `DoPut`: statements that change something, and values for prepared statements.
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::array::RecordBatch;
 use arrow_flight::sql::{
     Command, CommandPreparedStatementQuery, DoPutPreparedStatementResult, DoPutUpdateResult,
 };
@@ -15,6 +14,7 @@ use tonic::metadata::MetadataMap;
 use super::prepared::Prepared;
 use super::session::CallSession;
 use super::{FlightSql, command, unsupported, user};
+use crate::counted::count;
 use crate::parameters::{self, MAX_BYTES};
 use crate::service::{Origin, ResultStream, Statement};
 use crate::status::from_status;
@@ -88,18 +88,6 @@ async fn drain(mut result: ResultStream) -> Result<Option<i64>, QueryError> {
     Ok(counted)
 }
 
-/// A write returns one row with one column, `count`.
-fn count(batch: &RecordBatch) -> Option<i64> {
-    let schema = batch.schema();
-    match schema.fields().as_ref() {
-        [field] if field.name() == "count" && *field.data_type() == DataType::UInt64 => {
-            let counts = batch.column(0).as_primitive::<UInt64Type>();
-            (counts.len() == 1).then(|| i64::try_from(counts.value(0)).ok())?
-        }
-        _ => None,
-    }
-}
-
 /// The handle of the statement with its values; clients use it from then on.
 fn bind(
     query: &CommandPreparedStatementQuery,
@@ -141,25 +129,4 @@ async fn bound(
 
 async fn next(messages: &mut Streaming<FlightData>) -> Result<Option<FlightData>, QueryError> {
     messages.message().await.map_err(|e| from_status(&e))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::UInt64Array;
-
-    use super::*;
-
-    #[test]
-    fn only_the_count_of_a_write_counts() {
-        let batch = |name: &str, values: Vec<u64>| {
-            let column = Arc::new(UInt64Array::from(values)) as _;
-            RecordBatch::try_from_iter([(name, column)]).unwrap()
-        };
-        assert_eq!(count(&batch("count", vec![7])), Some(7));
-        assert_eq!(count(&batch("other", vec![7])), None);
-        assert_eq!(count(&batch("count", vec![7, 8])), None);
-        assert_eq!(count(&batch("count", vec![u64::MAX])), None);
-    }
 }

@@ -97,15 +97,17 @@ impl QueryService for Engine {
         }
         let query = self.accept(&request);
         let rows_affected = (request.sql == "create").then_some(0);
+        let repeatable = request.sql != "insert";
+        let afresh = repeatable.then_some(Afresh {
+            sql: request.sql,
+            session: request.session,
+            parameters: request.parameters,
+        });
         let ticket = Ticket {
             query,
             accepted_by: SchedulerId::new("test"),
             catalog: CatalogVersion(1),
-            afresh: Some(Afresh {
-                sql: request.sql,
-                session: request.session,
-                parameters: request.parameters,
-            }),
+            afresh,
             made: false,
         };
         Ok(Submitted {
@@ -128,14 +130,17 @@ impl QueryService for Engine {
     }
 
     async fn results(&self, ticket: &Ticket) -> Result<ResultStream, QueryError> {
-        let afresh = ticket.afresh.clone().unwrap();
-        let statement = Statement {
-            parameters: afresh.parameters,
-            ..Statement::new(
-                afresh.sql,
-                afresh.session,
-                paceline_frontend::Origin::FlightSql,
-            )
+        let statement = match ticket.afresh.clone() {
+            Some(afresh) => Statement {
+                parameters: afresh.parameters,
+                ..Statement::new(
+                    afresh.sql,
+                    afresh.session,
+                    paceline_frontend::Origin::FlightSql,
+                )
+            },
+            // A write is known where it was accepted.
+            None => self.queries.lock().unwrap()[&ticket.query].0.clone(),
         };
         let schema = schema_of(&statement)?;
         let reader = self.reader();

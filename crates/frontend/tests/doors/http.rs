@@ -105,6 +105,17 @@ async fn a_result_without_rows_and_a_statement_without_result() {
 }
 
 #[tokio::test]
+async fn a_write_says_how_many_rows_it_wrote_in_a_header_too() {
+    let house = House::open().await;
+    let response = ask(&house, "insert", "*/*").await;
+    assert_eq!(header(&response, "x-paceline-rows-affected"), "42");
+    assert_eq!(response.text().await.unwrap(), r#"[{"count":42}]"#);
+    let response = ask(&house, "numbers 1", "*/*").await;
+    let headers = response.headers();
+    assert!(headers.get("x-paceline-rows-affected").is_none());
+}
+
+#[tokio::test]
 async fn settings_parameters_and_keys_reach_the_engine() {
     let house = House::open().await;
     let client = Client::new();
