@@ -209,14 +209,20 @@ pub(crate) async fn answer(
         },
     };
     let answer = answer.unwrap_or_else(|error| match error.class {
-        ErrorClass::NotFound if shared.journaling.passing.is_coming(query) => {
-            Answer::Coming(cluster::Empty {})
-        }
+        ErrorClass::NotFound if is_on_its_way(shared, query) => Answer::Coming(cluster::Empty {}),
         _ => Answer::Failed(error_to_failed(&error)),
     });
     Ok(cluster::ForwardResponse {
         answer: Some(answer),
     })
+}
+
+/// Whether a query is about to have its next owner, here or elsewhere. One that leaves has none of its
+/// queries any more as soon as its journal is over, and may learn that before it knows that all are handed
+/// over.
+fn is_on_its_way(shared: &Shared, query: QueryId) -> bool {
+    let is_left_to_others = shared.is_draining() && shared.driver.has_moved(query);
+    is_left_to_others || shared.journaling.passing.is_coming(query)
 }
 
 #[cfg(test)]
@@ -265,6 +271,30 @@ mod tests {
         };
         assert!(matches!(asked().await, Some(Answer::Failed(_))));
         shared.journaling.passing.begin(query, Epoch(1));
+        assert!(matches!(asked().await, Some(Answer::Coming(_))));
+        shared.stop.cancel();
+    }
+
+    /// Who asks would take it for one that ended a while ago, before another scheduler has it.
+    #[tokio::test]
+    async fn what_one_that_leaves_has_left_to_others_is_not_denied() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let service = Service::new(Arc::clone(&shared));
+        let record = record();
+        let query = record.query;
+        let asked = async || {
+            let request = cluster::ForwardRequest {
+                query: query_bytes(query),
+                operation: Some(Operation::Status(cluster::Empty {})),
+                to: shared.driver.me().to_string(),
+            };
+            answer(&service, request).await.unwrap().answer
+        };
+        shared.driver.submit(record, None);
+        shared.begin_draining();
+        assert!(matches!(asked().await, Some(Answer::Status(_))));
+        shared.driver.close();
         assert!(matches!(asked().await, Some(Answer::Coming(_))));
         shared.stop.cancel();
     }
