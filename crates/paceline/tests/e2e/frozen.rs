@@ -9,7 +9,7 @@ use crate::answers::agrees;
 use crate::api::{ARROW, read};
 use crate::held::SealAside;
 use crate::leaving::Coming;
-use crate::left::{is_journaled, kept_for, nothing_is_left};
+use crate::left::{is_journaled, kept_and_waited_for, kept_for, nothing_is_left};
 use crate::metrics::labelled_of_executors;
 use crate::support::{Running, SLOW, labelled, metric, midway, until};
 use crate::takeover::{ask, begin};
@@ -64,8 +64,10 @@ async fn freeze(running: &mut Running) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_scheduler_is_taken_over_and_goes_on_under_another_id() {
-    // Executors have to hold its queries still when it is thawed.
-    let mut running = Running::with_tpch_kept_for("25s").await;
+    // Executors have to hold its queries still when it is thawed, and nobody waits for one of them
+    // meanwhile.
+    let mut running = Running::start_with(|plan| kept_and_waited_for(plan, "25s", "60s")).await;
+    running.create_tpch().await;
     let id = running.http(0).status().await.unwrap().scheduler;
     let (started, query) = begin(&running, 0, midway).await;
     let waiting = Coming::begin(&running, 0, &started).await;

@@ -34,11 +34,16 @@ pub(crate) fn location(plan: &ClusterPlan) -> StateLocation {
 
 /// Has results go so soon after they were read, and what nobody read or owns not long after that.
 pub(crate) fn kept_for(plan: &mut ClusterPlan, ttl: &str) {
+    kept_and_waited_for(plan, ttl, "10s");
+}
+
+/// The same, where queries that nobody waits for are given up only after `unread`.
+pub(crate) fn kept_and_waited_for(plan: &mut ClusterPlan, ttl: &str, unread: &str) {
     let short = [
         "--scheduler-result-ttl",
         ttl,
         "--scheduler-unread-ttl",
-        "10s",
+        unread,
     ];
     plan.scheduler_flags.extend(flags(&short));
     let orphans = ["--executor-orphan-ttl", "15s"];
