@@ -59,6 +59,7 @@ mod stage_converter;
 mod stage_plan;
 mod statement;
 mod subqueries;
+mod tried;
 mod unusable;
 mod window_limits;
 mod windows;

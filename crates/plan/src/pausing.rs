@@ -3,74 +3,133 @@
 //! A task notices that it is cancelled, and lets others have its thread, when its operators pause.
 //! DataFusion has leaves and exchanges count what they give and pause now and then; a join gives away all
 //! matches of one batch of its input without asking either, and under an aggregate that may be billions
-//! of rows. One whose filter rejects all of them gives nothing that could be counted: see [`Tried`].
+//! of rows. So joins count what they give as well.
+//!
+//! That is not enough for joins that try many pairs and give few: all pairs may fail a filter, and a semi,
+//! anti or mark join gives a row of one side once, or not, however many of the other side it meets. Hash
+//! joins walk through all of those, nested loops through everything. They ask for their probe side in
+//! portions: see [`PortionsExec`]. Sort-merge joins pass over what they do not give, unless they have a filter.
+//!
+//! What nothing outside of an operator can divide: the rows that one row of the probe side meets (or a
+//! portion of them, in a sort-merge join that gives rows of one side), the table that a hash join makes
+//! of the rows of its build side and its last pass over them, and what one batch of lists unnests to.
+//! Each is bounded by what a task may hold in memory.
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinSide, JoinType, Result, internal_err};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
-    PiecewiseMergeJoinExec, SortMergeJoinExec,
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec,
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
-use crate::portions::{PortionsExec, Tried};
+use crate::portions::PortionsExec;
+use crate::tried::Tried;
+
+/// A sort-merge join that gives rows of one side asks its filter about each row of the other side and all
+/// rows of a portion at once. With fewer than so many it would mostly ask.
+const ROWS_AT_ONCE: usize = 512;
 
 /// The same plan, in which whatever makes many rows of one counts the batches that it gives, as leaves
-/// do, and joins with a filter count the pairs that they try.
+/// do, and joins that may try many pairs and give few ask for their probe side in portions.
 pub(crate) fn pausing(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         Ok(match multiplies(&node) {
-            true => {
-                let node = in_portions(node)?;
-                Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-            }
+            true => Transformed::yes(paused(node)?),
             false => Transformed::no(node),
         })
     })
     .data()
 }
 
-/// A join that may try pairs without giving any, asking for its probe side in portions.
-fn in_portions(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let tried = Tried::default();
-    let portions = |probe: &Arc<dyn ExecutionPlan>| {
-        Arc::new(PortionsExec::new(Arc::clone(probe), tried.clone())) as Arc<dyn ExecutionPlan>
-    };
+fn paused(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(join) = node.downcast_ref::<HashJoinExec>()
-        && let Some(filter) = join.filter()
+        && may_give_few(*join.join_type(), join.filter())
     {
-        let inputs = vec![Arc::clone(join.left()), portions(join.right())];
-        let counting = join.builder().with_filter(Some(tried.counting(filter)));
-        return counting.with_new_children(inputs)?.build_exec();
+        return in_portions(node, Tried::by_hash_join());
     }
     if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
+        && may_give_few(*join.join_type(), join.filter())
+    {
+        return in_portions(node, Tried::by_nested_loops());
+    }
+    if let Some(join) = node.downcast_ref::<SortMergeJoinExec>()
         && let Some(filter) = join.filter()
     {
-        let (left, right) = (Arc::clone(join.left()), portions(join.right()));
-        let counting = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
-            .with_projection_ref(join.projection().clone())
-            .with_filter(Some(tried.counting(filter)))
-            .build()?;
-        return Ok(Arc::new(counting));
+        let join = sorted_in_portions(join, filter)?;
+        return Ok(Arc::new(CooperativeExec::new(Arc::new(join))));
     }
-    Ok(node)
+    Ok(Arc::new(CooperativeExec::new(node)))
+}
+
+/// Whether a join that tries all pairs may give fewer rows than pairs.
+fn may_give_few(join_type: JoinType, filter: Option<&JoinFilter>) -> bool {
+    filter.is_some() || gives_one_side(join_type)
+}
+
+fn gives_one_side(join_type: JoinType) -> bool {
+    match join_type {
+        JoinType::LeftSemi
+        | JoinType::RightSemi
+        | JoinType::LeftAnti
+        | JoinType::RightAnti
+        | JoinType::LeftMark
+        | JoinType::RightMark => true,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => false,
+    }
+}
+
+/// A join that counts itself how many pairs it tries, and whose right side is its probe side.
+fn in_portions(join: Arc<dyn ExecutionPlan>, tried: Tried) -> Result<Arc<dyn ExecutionPlan>> {
+    let [build, probe] = join.children()[..] else {
+        return internal_err!("{} has not two inputs", join.name());
+    };
+    let portions = PortionsExec::below(probe, &tried, 1);
+    let inputs: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::clone(build), Arc::new(portions)];
+    let join = replace_children_if_necessary(join, inputs)?;
+    Ok(Arc::new(PortionsExec::above(join, tried)))
+}
+
+/// A sort-merge join whose filter counts how many pairs it tries.
+fn sorted_in_portions(join: &SortMergeJoinExec, filter: &JoinFilter) -> Result<SortMergeJoinExec> {
+    let (tried, counting) = Tried::by_filter(filter);
+    let least = match gives_one_side(join.join_type) {
+        true => ROWS_AT_ONCE,
+        false => 1,
+    };
+    let portions = |probe: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
+        Arc::new(PortionsExec::below(probe, &tried, least))
+    };
+    let (left, right) = match SortMergeJoinExec::probe_side(&join.join_type) {
+        JoinSide::Right => (Arc::clone(&join.left), portions(&join.right)),
+        _ => (portions(&join.left), Arc::clone(&join.right)),
+    };
+    SortMergeJoinExec::try_new(
+        left,
+        right,
+        join.on.clone(),
+        Some(counting),
+        join.join_type,
+        join.sort_options.clone(),
+        join.null_equality,
+    )
 }
 
 /// The operator that a plan made by [`pausing`] has in the place of `stage`'s.
 pub(crate) fn beneath_pause<'a>(
     stage: &Arc<dyn ExecutionPlan>,
-    task: &'a Arc<dyn ExecutionPlan>,
+    mut task: &'a Arc<dyn ExecutionPlan>,
 ) -> &'a Arc<dyn ExecutionPlan> {
-    let task = match task.children().first() {
-        Some(child) if task.is::<PortionsExec>() => child,
-        _ => task,
-    };
-    match task.children().first() {
-        Some(child) if multiplies(stage) && task.is::<CooperativeExec>() => child,
+    while let Some(portions) = task.downcast_ref::<PortionsExec>() {
+        task = portions.input();
+    }
+    match task.downcast_ref::<CooperativeExec>() {
+        Some(pause) if multiplies(stage) => pause.input(),
         _ => task,
     }
 }
@@ -86,7 +145,16 @@ fn multiplies(node: &Arc<dyn ExecutionPlan>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::compute::concat_batches;
+    use arrow::util::pretty::pretty_format_batches;
+    use datafusion::arrow::compute::SortOptions;
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::NullEquality;
+    use datafusion::logical_expr::Operator;
+    use datafusion::physical_expr::PhysicalExpr;
+    use datafusion::physical_expr::expressions::{BinaryExpr, Column, col, lit};
+    use datafusion::physical_plan::joins::{
+        HashJoinExecBuilder, NestedLoopJoinExecBuilder, PartitionMode,
+    };
     use datafusion::physical_plan::{collect, displayable};
     use datafusion::prelude::{SessionConfig, SessionContext};
     use futures::{FutureExt, StreamExt};
@@ -94,73 +162,176 @@ mod tests {
     use super::*;
     use crate::metrics::operator_metrics;
 
+    const KINDS: [JoinType; 10] = [
+        JoinType::Inner,
+        JoinType::Left,
+        JoinType::Right,
+        JoinType::Full,
+        JoinType::LeftSemi,
+        JoinType::RightSemi,
+        JoinType::LeftAnti,
+        JoinType::RightAnti,
+        JoinType::LeftMark,
+        JoinType::RightMark,
+    ];
+
+    fn context() -> SessionContext {
+        SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1))
+    }
+
+    /// A table `t` of the numbers up to `rows`, with a key each.
+    async fn table(context: &SessionContext, key: &str, rows: usize) -> Arc<dyn ExecutionPlan> {
+        let numbers =
+            format!("select {key} as k, value as v from generate_series(1, {rows}) order by k");
+        let table = format!("create table t as {numbers}");
+        context.sql(&table).await.unwrap().collect().await.unwrap();
+        planned(context, "select k, v from t").await
+    }
+
+    async fn planned(context: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
+        let frame = context.sql(sql).await.unwrap();
+        frame.create_physical_plan().await.unwrap()
+    }
+
     /// Whether all of a plan is computed before it pauses for the first time.
-    fn runs_through(plan: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> bool {
+    async fn runs_through(plan: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> bool {
+        // With all the batches before it that a task may take without a pause.
+        tokio::task::yield_now().await;
         let mut rows = plan.execute(0, context.task_ctx()).unwrap();
         rows.next().now_or_never().is_some()
     }
 
     #[tokio::test]
     async fn a_join_pauses_before_it_has_given_all_matches_of_a_batch() {
-        let config = SessionConfig::new().with_target_partitions(1);
-        let context = SessionContext::new_with_config(config);
-        let table = "create table t as select 1 as k, value as v from generate_series(1, 2000)";
-        context.sql(table).await.unwrap().collect().await.unwrap();
+        let context = context();
+        table(&context, "1", 2000).await;
         for sql in [
             "select sum(a.v + b.v) from t a join t b on a.k = b.k",
             "select sum(a.v + b.v) from t a join t b on a.v + b.v > a.k",
             "select sum(a.v + b.v) from t a cross join t b",
-            // Nothing passes.
-            "select sum(a.v) from t a join t b on a.k = b.k and a.v + b.v < 0",
-            "select sum(a.v) from t a join t b on a.v + b.v < 0",
         ] {
-            let frame = context.sql(sql).await.unwrap();
-            let plan = frame.create_physical_plan().await.unwrap();
-            assert!(runs_through(&plan, &context), "{sql}");
-            let again = context.sql(sql).await.unwrap();
-            let plan = pausing(again.create_physical_plan().await.unwrap()).unwrap();
-            assert!(!runs_through(&plan, &context), "{sql}");
+            let plan = planned(&context, sql).await;
+            assert!(runs_through(&plan, &context).await, "{sql}");
+            let plan = pausing(planned(&context, sql).await).unwrap();
+            assert!(!runs_through(&plan, &context).await, "{sql}");
         }
+    }
+
+    /// Pairs whose numbers add up to less than that.
+    fn less_than(most: i64) -> JoinFilter {
+        let fields = ["l", "r"].map(|name| Field::new(name, DataType::Int64, true));
+        let column = |index: usize| Arc::new(Column::new(fields[index].name(), index));
+        let sum = BinaryExpr::new(column(0), Operator::Plus, column(1));
+        let less = BinaryExpr::new(Arc::new(sum), Operator::Lt, lit(most));
+        let columns = JoinFilter::build_column_indices(vec![1], vec![1]);
+        let schema = Schema::new(fields.to_vec());
+        JoinFilter::new(Arc::new(less), columns, Arc::new(schema))
+    }
+
+    type On = Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>;
+
+    fn keys(table: &Arc<dyn ExecutionPlan>) -> On {
+        let key = col("k", &table.schema()).unwrap();
+        vec![(Arc::clone(&key), key)]
+    }
+
+    fn by_hash(
+        table: &Arc<dyn ExecutionPlan>,
+        kind: JoinType,
+        filter: Option<JoinFilter>,
+    ) -> HashJoinExecBuilder {
+        let (left, right) = (Arc::clone(table), Arc::clone(table));
+        HashJoinExecBuilder::new(left, right, keys(table), kind)
+            .with_partition_mode(PartitionMode::CollectLeft)
+            .with_filter(filter)
+    }
+
+    fn by_nested_loops(
+        table: &Arc<dyn ExecutionPlan>,
+        kind: JoinType,
+        filter: Option<JoinFilter>,
+    ) -> Arc<dyn ExecutionPlan> {
+        let join = NestedLoopJoinExecBuilder::new(Arc::clone(table), Arc::clone(table), kind);
+        Arc::new(join.with_filter(filter).build().unwrap())
+    }
+
+    fn by_merging(
+        table: &Arc<dyn ExecutionPlan>,
+        kind: JoinType,
+        filter: JoinFilter,
+    ) -> Arc<dyn ExecutionPlan> {
+        let join = SortMergeJoinExec::try_new(
+            Arc::clone(table),
+            Arc::clone(table),
+            keys(table),
+            Some(filter),
+            kind,
+            vec![SortOptions::default()],
+            NullEquality::NullEqualsNothing,
+        );
+        Arc::new(join.unwrap())
+    }
+
+    /// Joins of a table with itself that may give fewer rows than they try pairs. Made by hand, because
+    /// planning chooses sides and operators.
+    fn joins(table: &Arc<dyn ExecutionPlan>, most: i64) -> Vec<Arc<dyn ExecutionPlan>> {
+        let mut all = Vec::new();
+        for kind in KINDS {
+            let filter = Some(less_than(most));
+            all.push(by_hash(table, kind, filter.clone()).build_exec().unwrap());
+            all.push(by_nested_loops(table, kind, filter));
+            all.push(by_merging(table, kind, less_than(most)));
+        }
+        for kind in KINDS.into_iter().filter(|kind| gives_one_side(*kind)) {
+            all.push(by_hash(table, kind, None).build_exec().unwrap());
+            all.push(by_nested_loops(table, kind, None));
+        }
+        let not_in = by_hash(table, JoinType::LeftAnti, None).with_null_aware(true);
+        all.push(not_in.build_exec().unwrap());
+        all
+    }
+
+    fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
+        displayable(plan.as_ref()).indent(false).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_join_pauses_while_it_tries_pairs_and_gives_nothing() {
+        let context = context();
+        let table = table(&context, "1", 1500).await;
+        for (whole, again) in joins(&table, 0).into_iter().zip(joins(&table, 0)) {
+            let join = text(&whole);
+            assert!(runs_through(&whole, &context).await, "{join}");
+            let task = pausing(again).unwrap();
+            assert!(!runs_through(&task, &context).await, "{join}");
+        }
+    }
+
+    /// Which operators have metrics.
+    fn measured(stage: &Arc<dyn ExecutionPlan>, task: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
+        let all = operator_metrics(stage, task);
+        all.iter().map(|metrics| !metrics.is_empty()).collect()
+    }
+
+    async fn rows(plan: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> Vec<String> {
+        let batches = collect(Arc::clone(plan), context.task_ctx()).await.unwrap();
+        let shown = pretty_format_batches(&batches).unwrap().to_string();
+        let mut lines: Vec<_> = shown.lines().map(str::to_string).collect();
+        lines.sort();
+        lines
     }
 
     #[tokio::test]
     async fn joins_that_try_pairs_in_portions_give_the_same_rows_and_are_measured() {
-        let config = SessionConfig::new().with_target_partitions(1);
-        let context = SessionContext::new_with_config(config);
-        let table =
-            "create table t as select value % 7 as k, value as v from generate_series(1, 500)";
-        context.sql(table).await.unwrap().collect().await.unwrap();
-        for kind in [
-            "join",
-            "left join",
-            "right join",
-            "full join",
-            "left semi join",
-        ] {
-            for on in ["a.k = b.k and a.v + b.v < 300", "a.v + b.v < 300"] {
-                let sql = format!("select a.v from t a {kind} t b on {on} order by 1");
-                // A join that ran cannot run again.
-                let frame = context.sql(&sql).await.unwrap();
-                let stage = frame.create_physical_plan().await.unwrap();
-                let again = context.sql(&sql).await.unwrap();
-                let task = pausing(again.create_physical_plan().await.unwrap()).unwrap();
-                let text = displayable(task.as_ref()).indent(false).to_string();
-                assert!(text.contains("PortionsExec"), "{text}");
-                let rows = collect(Arc::clone(&task), context.task_ctx())
-                    .await
-                    .unwrap();
-                let expected = collect(Arc::clone(&stage), context.task_ctx())
-                    .await
-                    .unwrap();
-                let counted = |task: &Arc<dyn ExecutionPlan>| {
-                    let all = operator_metrics(&stage, task);
-                    all.iter().map(Vec::is_empty).collect::<Vec<_>>()
-                };
-                assert_eq!(counted(&task), counted(&stage), "{text}");
-                let rows = concat_batches(&task.schema(), &rows).unwrap();
-                let expected = concat_batches(&task.schema(), &expected).unwrap();
-                assert_eq!(rows, expected, "{sql}");
-            }
+        let context = context();
+        let table = table(&context, "value % 7", 500).await;
+        for (stage, again) in joins(&table, 300).into_iter().zip(joins(&table, 300)) {
+            let task = pausing(again).unwrap();
+            let plan = text(&task);
+            assert!(plan.contains("PortionsExec"), "{plan}");
+            let expected = rows(&stage, &context).await;
+            assert_eq!(rows(&task, &context).await, expected, "{plan}");
+            assert_eq!(measured(&stage, &task), measured(&stage, &stage), "{plan}");
         }
     }
 }
