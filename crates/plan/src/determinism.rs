@@ -8,17 +8,23 @@ use datafusion::logical_expr::Volatility;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
 use crate::exchange_write::Sink;
 
-/// Aggregates whose value depends on the order in which rows arrive.
-const ORDER_SENSITIVE: [&str; 5] = [
+/// Aggregates whose value depends on the order in which rows arrive: they pick one, list all, or
+/// approximate by a digest that is made as they come.
+const ORDER_SENSITIVE: [&str; 9] = [
+    "any_value",
     "first_value",
     "last_value",
     "nth_value",
     "array_agg",
     "string_agg",
+    "approx_median",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
 ];
 
 /// Rows arrive at an operator in an order that may differ from run to run; so whatever picks among
@@ -60,6 +66,10 @@ fn computes_floats(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 fn picks_by_arrival(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if plan.fetch().is_some() || plan.is::<WindowAggExec>() || plan.is::<BoundedWindowAggExec>() {
+        return true;
+    }
+    let limit = plan.downcast_ref::<GlobalLimitExec>();
+    if limit.is_some_and(|limit| limit.skip() > 0) {
         return true;
     }
     plan.downcast_ref::<AggregateExec>().is_some_and(|agg| {

@@ -102,7 +102,14 @@ async fn what_picks_by_arrival_is_marked() {
         ("SELECT id FROM many ORDER BY id", true),
         ("SELECT id, random() FROM many", false),
         ("SELECT id FROM many LIMIT 5", false),
+        ("SELECT id FROM many OFFSET 5", false),
         ("SELECT k, first_value(id) FROM many GROUP BY k", false),
+        ("SELECT k, any_value(id) FROM many GROUP BY k", false),
+        ("SELECT k, approx_median(id) FROM many GROUP BY k", false),
+        (
+            "SELECT k, approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY id) FROM many GROUP BY k",
+            false,
+        ),
         ("SELECT id, row_number() OVER () FROM many", false),
         ("SELECT id, uuid() FROM many WHERE id > 5", false),
         // The last digits of the sums choose the partitions of the second exchange.
