@@ -3,7 +3,7 @@
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{ParamValues, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, LogicalPlan, Values};
+use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Values};
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -34,6 +34,20 @@ pub(crate) fn numbered(dialect: &dyn Dialect, sql: &str) -> Result<Vec<TokenWith
              of them, in order, or '$1', '$2' and so on"
         ),
         _ => Ok(words),
+    }
+}
+
+/// Refuses parameters of a view. Its text is what is kept of it, and whoever reads that has no values for
+/// them.
+pub(crate) fn check_view(plan: &LogicalPlan) -> Result<()> {
+    let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
+        return Ok(());
+    };
+    match view.input.get_parameter_names()?.into_iter().min() {
+        None => Ok(()),
+        Some(first) => plan_err!(
+            "a view has no parameters: write the value into the statement in the place of '{first}'"
+        ),
     }
 }
 

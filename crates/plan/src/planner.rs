@@ -28,7 +28,7 @@ use crate::error::classify;
 use crate::explain::{explain_schema, explained_rows};
 use crate::joins::PartitionUnsafeJoins;
 use crate::new_table::name_taken;
-use crate::parameters::bound;
+use crate::parameters::{bound, check_view};
 use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
 use crate::spare::Planning;
@@ -409,6 +409,7 @@ async fn logical_plan(
         }
     };
     check_plan(&plan)?;
+    check_view(&plan)?;
     if parameters.is_empty() {
         return Ok(plan);
     }

@@ -472,6 +472,25 @@ async fn parameters() {
     assert_eq!(planned.unwrap_err().class, ErrorClass::User);
 }
 
+/// Nobody has a value for them who uses the view.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_have_no_parameters() {
+    let session = fixture().await;
+    let planner = session.planner(paceline_model::ByteSize(0));
+    for sql in [
+        "CREATE VIEW v AS SELECT id FROM many WHERE id = $1",
+        "CREATE VIEW v AS SELECT id FROM many WHERE id IN (SELECT id FROM few WHERE id = ?)",
+    ] {
+        let words = ["no parameters", "'$1'"];
+        refused(&session, sql, ErrorClass::User, &words).await;
+        let bound = vec![ScalarValue::Int64(Some(7))];
+        let planned = planner
+            .plan(sql, bound, &session.settings, &session.catalog, &[2, 2])
+            .await;
+        assert_eq!(planned.unwrap_err().class, ErrorClass::User, "{sql}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn question_marks_are_parameters_in_the_order_of_the_text() {
     let mut session = fixture().await;
