@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use datafusion::common::config::OptimizerOptions;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::config::SessionConfig;
 
@@ -91,6 +92,7 @@ impl SessionSettings {
         let mut config = self.apply(config)?;
         let optimizer = &mut config.options_mut().optimizer;
         connected_later(optimizer);
+        encodable(optimizer);
         Ok(config)
     }
 
@@ -103,6 +105,7 @@ impl SessionSettings {
         let mut config = self.apply(config)?;
         let optimizer = &mut config.options_mut().optimizer;
         connected_later(optimizer);
+        encodable(optimizer);
         // Rows only change partitions where an exchange makes them; scans are divided at once.
         optimizer.enable_round_robin_repartition = false;
         optimizer.prefer_existing_sort = false;
@@ -125,9 +128,14 @@ impl SessionSettings {
 /// Filters that operators build while they run are connected within each task, after its plan was
 /// narrowed: see `StagePlan::for_range`. In a plan that is still to be cut, the two ends of such a
 /// filter could land in different processes.
-fn connected_later(optimizer: &mut datafusion::common::config::OptimizerOptions) {
+fn connected_later(optimizer: &mut OptimizerOptions) {
     optimizer.enable_dynamic_filter_pushdown = false;
     optimizer.enable_join_dynamic_filter_pushdown = false;
     optimizer.enable_topk_dynamic_filter_pushdown = false;
     optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+}
+
+/// DataFusion does not encode this operator; without it, nested loops do its work.
+fn encodable(optimizer: &mut OptimizerOptions) {
+    optimizer.enable_piecewise_merge_join = false;
 }

@@ -85,6 +85,16 @@ async fn sort_merge_joins_of_every_type() {
     all_types(&session, "l.id = r.id").await;
 }
 
+/// DataFusion has another operator for them, which it cannot encode.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_of_ranges_are_sent_whatever_is_set() {
+    let mut session = fixture().await;
+    let name = "datafusion.optimizer.enable_piecewise_merge_join".to_string();
+    session.settings.0.insert(name, "true".to_string());
+    let join = |kind| format!("SELECT l.id, r.id FROM few l {kind} single r ON l.id < r.k");
+    check_all(&session, &OUTER.map(join)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cross_joins() {
     let session = fixture().await;
