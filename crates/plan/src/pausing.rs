@@ -24,7 +24,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec,
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
@@ -139,7 +139,6 @@ fn multiplies(node: &Arc<dyn ExecutionPlan>) -> bool {
         || node.is::<NestedLoopJoinExec>()
         || node.is::<CrossJoinExec>()
         || node.is::<SortMergeJoinExec>()
-        || node.is::<PiecewiseMergeJoinExec>()
         || node.is::<UnnestExec>()
 }
 

@@ -91,7 +91,7 @@ async fn joins_of_ranges_are_sent_whatever_is_set() {
     let mut session = fixture().await;
     let name = "datafusion.optimizer.enable_piecewise_merge_join".to_string();
     session.settings.0.insert(name, "true".to_string());
-    let join = |kind| format!("SELECT l.id, r.id FROM few l {kind} single r ON l.id < r.k");
+    let join = |kind: &str| format!("SELECT l.id, r.id FROM few l {kind} single r ON l.id < r.k");
     check_all(&session, &OUTER.map(join)).await;
 }
 
