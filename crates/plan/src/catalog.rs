@@ -15,8 +15,7 @@ use datafusion::catalog::{
 };
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::listing_table_factory::ListingTableFactory;
-use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use paceline_model::{CatalogVersion, ErrorClass, QueryError};
 
@@ -25,6 +24,7 @@ use crate::error::classify;
 use crate::external::open;
 use crate::managed::{ManagedDefinition, ManagedProvider};
 use crate::session::SessionSettings;
+use crate::shape::planning_state;
 use crate::unusable::UnusableTable;
 
 /// The one catalog that tables live in.
@@ -225,30 +225,6 @@ fn about(kind: &str, schema: &str, name: &str, error: &DataFusionError) -> Query
         class => class,
     };
     QueryError::new(class, format!("{kind} {schema}.{name}: {}", error.message))
-}
-
-/// A session state that plans against a list of catalogs.
-pub(crate) fn planning_state(
-    engine: &Engine,
-    settings: &SessionSettings,
-    list: Arc<dyn CatalogProviderList>,
-    runtime: Arc<RuntimeEnv>,
-    shape: Option<crate::planner::Shape>,
-) -> Result<SessionState> {
-    let mut builder = SessionStateBuilder::new_from_existing(engine.base().clone())
-        .with_runtime_env(runtime)
-        .with_catalog_list(list);
-    let config = match shape {
-        None => settings.single_config(1)?,
-        Some(crate::planner::Shape::Single { slots }) => settings.single_config(slots)?,
-        Some(crate::planner::Shape::Staged { partitions }) => {
-            builder = builder.with_physical_optimizer_rules(crate::planner::staged_rules());
-            settings.staged_config(partitions)?
-        }
-    };
-    Ok(builder
-        .with_config(config.with_create_default_catalog_and_schema(false))
-        .build())
 }
 
 fn register(

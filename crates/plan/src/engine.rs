@@ -18,7 +18,7 @@ use crate::error::classify;
 use crate::exchange_read::{BoundSource, ExchangeSource};
 use crate::named_format::name_files;
 use crate::object_stores::ObjectStores;
-use crate::planner::rules;
+use crate::rules::rules;
 use crate::session::SessionSettings;
 use crate::spare::SpareStates;
 use crate::windows::travelling_windows;

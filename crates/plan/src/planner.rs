@@ -3,38 +3,27 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
-use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::sql::parser::Statement;
 use paceline_model::{ByteSize, QueryError, StageGraph};
 use url::Url;
 
-use crate::catalog::{Catalog, planning_state};
+use crate::catalog::Catalog;
 use crate::cut::{cut, uncut};
-use crate::depth::check_plan;
 use crate::engine::Engine;
 use crate::error::classify;
 use crate::explain::{explain_schema, explained_rows};
-use crate::joins::PartitionUnsafeJoins;
+use crate::logical::logical_plan;
 use crate::new_table::name_taken;
-use crate::parameters::{bound, check_view};
+use crate::own_tables::{knows_itself, materialize};
 use crate::scan::scan_bytes;
 use crate::session::SessionSettings;
+use crate::shape::{Shape, planning_state};
 use crate::spare::Planning;
-use crate::statement::{Change, change, parse_one};
-use crate::unusable::UnusableTable;
-use crate::window_limits::LimitsAboveWindows;
+use crate::statement::{Change, change};
 use crate::writing::{WriteInto, Writing, count_schema, writes};
 
 /// What planning depends on beside the statement.
@@ -53,15 +42,6 @@ impl Default for PlannerOptions {
             largest_stage: ByteSize::mib(128),
         }
     }
-}
-
-/// What a plan is made for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Shape {
-    /// One task with so many slots.
-    Single { slots: usize },
-    /// Stages of so many partitions.
-    Staged { partitions: usize },
 }
 
 /// A statement, planned.
@@ -104,7 +84,7 @@ pub struct QueryPlan {
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub(crate) schema: SchemaRef,
-    pub(crate) parameters: Vec<(String, Option<datafusion::arrow::datatypes::DataType>)>,
+    pub(crate) parameters: Vec<(String, Option<DataType>)>,
 }
 
 /// Plans statements. Cheap to clone.
@@ -163,13 +143,7 @@ impl Planner {
         sql: &str,
         settings: &SessionSettings,
         catalog: &Catalog,
-    ) -> Result<
-        (
-            SchemaRef,
-            Vec<(String, Option<datafusion::arrow::datatypes::DataType>)>,
-        ),
-        QueryError,
-    > {
+    ) -> Result<(SchemaRef, Vec<(String, Option<DataType>)>), QueryError> {
         let described = self
             .try_describe(sql, settings, catalog)
             .await
@@ -190,7 +164,7 @@ impl Planner {
         let schema = match &logical {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => explain_schema(),
             write if writes(write) => count_schema(),
-            LogicalPlan::Ddl(_) => Arc::new(datafusion::arrow::datatypes::Schema::empty()),
+            LogicalPlan::Ddl(_) => Arc::new(Schema::empty()),
             other => Arc::clone(other.schema().inner()),
         };
         Ok(Described { schema, parameters })
@@ -236,23 +210,17 @@ impl Planner {
                  with the request",
                 statement.name()
             ))),
-            LogicalPlan::Explain(explain) if writes(&explain.plan) => {
-                let writing = Writing::of(&single, catalog, data, &explain.plan, sql)?;
-                let input = single.optimize(&writing.input)?;
-                let staged = self
-                    .stages(&single, &input, Some(&writing), settings, catalog, slots)
-                    .await?;
-                let text = input.display_indent().to_string();
-                Ok(Planned::Rows {
-                    schema: explain_schema(),
-                    batches: vec![explained_rows(&text, &staged.graph)],
-                })
-            }
             LogicalPlan::Explain(explain) => {
-                explainable(&explain.plan)?;
-                let input = single.optimize(&explain.plan)?;
+                let (input, writing) = if writes(&explain.plan) {
+                    let writing = Writing::of(&single, catalog, data, &explain.plan, sql)?;
+                    (Arc::clone(&writing.input), Some(writing))
+                } else {
+                    explainable(&explain.plan)?;
+                    (explain.plan, None)
+                };
+                let input = single.optimize(&input)?;
                 let staged = self
-                    .stages(&single, &input, None, settings, catalog, slots)
+                    .stages(&single, &input, writing.as_ref(), settings, catalog, slots)
                     .await?;
                 let text = input.display_indent().to_string();
                 Ok(Planned::Rows {
@@ -372,79 +340,12 @@ struct Staged {
     schema: SchemaRef,
 }
 
-/// DataFusion's rules, with ours before it is decided what is sorted and merged.
-pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    let before = rules
-        .iter()
-        .position(|rule| rule.name() == "EnsureRequirements")
-        .unwrap_or(0);
-    rules.insert(before, Arc::new(LimitsAboveWindows));
-    rules
-}
-
-/// The same, with another one of ours where joins are chosen but nothing is distributed yet.
-pub(crate) fn staged_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = rules();
-    let after = rules
-        .iter()
-        .position(|rule| rule.name() == "join_selection")
-        .map_or(0, |position| position + 1);
-    rules.insert(after, Arc::new(PartitionUnsafeJoins));
-    rules
-}
-
-async fn logical_plan(
-    state: &SessionState,
-    sql: &str,
-    parameters: Vec<ScalarValue>,
-) -> Result<LogicalPlan> {
-    let statement = parse_one(state, sql)?;
-    let plan = match state.statement_to_plan(statement).await {
-        Ok(plan) => plan,
-        // That a column is not there says little if the view cannot be used at all.
-        Err(error) => {
-            let statement = parse_one(state, sql)?;
-            return Err(unusable(state, &statement).await.unwrap_or(error));
-        }
-    };
-    check_plan(&plan)?;
-    check_view(&plan)?;
-    if parameters.is_empty() {
-        return Ok(plan);
-    }
-    bound(plan, parameters)
-}
-
 /// The physical plan of a logical one that is optimized already. What optimizing does is the same for
 /// every shape, so a statement goes through it once; `SessionState::create_physical_plan` would do it
 /// again for each shape.
 async fn physical(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     let planner = state.query_planner();
     planner.create_physical_plan(optimized, state).await
-}
-
-/// What is wrong with a table that the statement names, if it is in the catalog and unusable.
-async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFusionError> {
-    let options = state.config_options();
-    let named = state.resolve_table_references(statement).ok()?;
-    for table in named {
-        let (catalog, schema) = (
-            &options.catalog.default_catalog,
-            &options.catalog.default_schema,
-        );
-        let table = table.resolve(catalog, schema);
-        let catalog = state.catalog_list().catalog(&table.catalog)?;
-        let Some(schema) = catalog.schema(&table.schema) else {
-            continue;
-        };
-        if let Ok(Some(found)) = schema.table(&table.table).await
-            && let Some(found) = found.downcast_ref::<UnusableTable>()
-        {
-            return Some(found.error());
-        }
-    }
-    None
 }
 
 /// Only what executors run has stages to show.
@@ -463,53 +364,4 @@ fn explainable(plan: &LogicalPlan) -> Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-/// Whether every row comes from the scheduler's own tables (information_schema and the like).
-fn knows_itself(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let mut system = false;
-    let mut other = false;
-    let _ = plan.apply(|node| {
-        if node.is::<StreamingTableExec>() {
-            system = true;
-        } else if node.children().is_empty()
-            && !node.is::<EmptyExec>()
-            && !node.is::<PlaceholderRowExec>()
-        {
-            other = true;
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    });
-    system && !other
-}
-
-/// Puts the rows of the scheduler's own tables in their place: executors do not have those tables.
-async fn materialize(
-    plan: Arc<dyn ExecutionPlan>,
-    state: &SessionState,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut scans = Vec::new();
-    plan.apply(|node| {
-        if node.is::<StreamingTableExec>() {
-            scans.push(Arc::clone(node));
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    })?;
-    if scans.is_empty() {
-        return Ok(plan);
-    }
-    let mut tables = Vec::with_capacity(scans.len());
-    for scan in scans {
-        let batches = collect(Arc::clone(&scan), state.task_ctx()).await?;
-        let rows = MemorySourceConfig::try_new(&[batches], scan.schema(), None)?;
-        tables.push((scan, DataSourceExec::from_data_source(rows)));
-    }
-    plan.transform_up(|node| {
-        let table = tables.iter().find(|(scan, _)| Arc::ptr_eq(scan, &node));
-        Ok(match table {
-            Some((_, rows)) => Transformed::yes(Arc::clone(rows) as Arc<dyn ExecutionPlan>),
-            None => Transformed::no(node),
-        })
-    })
-    .data()
 }

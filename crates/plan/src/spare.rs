@@ -12,10 +12,9 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use parking_lot::Mutex;
 
-use crate::catalog::planning_state;
 use crate::engine::Engine;
-use crate::planner::Shape;
 use crate::session::SessionSettings;
+use crate::shape::{Shape, planning_state};
 
 /// How many states wait for a statement: as many as are planned at once where planning keeps every
 /// core of a large machine busy. One takes some hundred kilobytes.
