@@ -178,6 +178,11 @@ impl Planner {
         catalog: &Catalog,
         slots: &[u32],
     ) -> Result<Planned> {
+        let given = Given {
+            settings,
+            catalog,
+            slots,
+        };
         let most = slots.iter().copied().max().unwrap_or(1) as usize;
         let single = Planning::of(&self.engine, settings, catalog.list(), most)?;
         let logical = logical_plan(&single, sql, parameters).await?;
@@ -185,21 +190,7 @@ impl Planner {
         match logical {
             write if writes(&write) => {
                 let writing = Writing::of(&single, catalog, data, &write, sql)?;
-                if let Some(answer) = name_taken(&writing, catalog)? {
-                    return Ok(answer);
-                }
-                let input = single.optimize(&writing.input)?;
-                let staged = self
-                    .stages(&single, &input, Some(&writing), settings, catalog, slots)
-                    .await?;
-                let plan = QueryPlan {
-                    graph: staged.graph,
-                    schema: staged.schema,
-                    settings: settings.clone(),
-                    analyze: false,
-                };
-                let into = writing.into;
-                Ok(Planned::Write { plan, into })
+                self.write(&single, writing, given).await
             }
             LogicalPlan::Ddl(ddl) => {
                 let change = change(&single, settings, data, ddl, sql).await?;
@@ -218,43 +209,62 @@ impl Planner {
                     explainable(&explain.plan)?;
                     (explain.plan, None)
                 };
-                let input = single.optimize(&input)?;
-                let staged = self
-                    .stages(&single, &input, writing.as_ref(), settings, catalog, slots)
-                    .await?;
-                let text = input.display_indent().to_string();
-                Ok(Planned::Rows {
-                    schema: explain_schema(),
-                    batches: vec![explained_rows(&text, &staged.graph)],
-                })
+                self.explain(&single, &input, writing.as_ref(), given).await
             }
             LogicalPlan::Analyze(analyze) => {
                 explainable(&analyze.input)?;
                 let input = single.optimize(&analyze.input)?;
-                let staged = self
-                    .stages(&single, &input, None, settings, catalog, slots)
-                    .await?;
-                Ok(Planned::Query(QueryPlan {
-                    graph: staged.graph,
-                    schema: explain_schema(),
-                    settings: settings.clone(),
-                    analyze: true,
-                }))
+                let staged = self.stages(&single, &input, None, given).await?;
+                let mut query = staged.into_query(settings);
+                query.schema = explain_schema();
+                query.analyze = true;
+                Ok(Planned::Query(query))
             }
             query => {
                 let query = single.optimize(&query)?;
-                self.query(&single, &query, settings, catalog, slots).await
+                self.query(&single, &query, given).await
             }
         }
+    }
+
+    async fn write(
+        &self,
+        single: &SessionState,
+        writing: Writing,
+        given: Given<'_>,
+    ) -> Result<Planned> {
+        if let Some(answer) = name_taken(&writing, given.catalog)? {
+            return Ok(answer);
+        }
+        let input = single.optimize(&writing.input)?;
+        let staged = self.stages(single, &input, Some(&writing), given).await?;
+        Ok(Planned::Write {
+            plan: staged.into_query(given.settings),
+            into: writing.into,
+        })
+    }
+
+    async fn explain(
+        &self,
+        single: &SessionState,
+        input: &LogicalPlan,
+        writing: Option<&Writing>,
+        given: Given<'_>,
+    ) -> Result<Planned> {
+        let input = single.optimize(input)?;
+        let staged = self.stages(single, &input, writing, given).await?;
+        let text = input.display_indent().to_string();
+        Ok(Planned::Rows {
+            schema: explain_schema(),
+            batches: vec![explained_rows(&text, &staged.graph)],
+        })
     }
 
     async fn query(
         &self,
         single: &SessionState,
         logical: &LogicalPlan,
-        settings: &SessionSettings,
-        catalog: &Catalog,
-        slots: &[u32],
+        given: Given<'_>,
     ) -> Result<Planned> {
         let plan = physical(single, logical).await?;
         if knows_itself(&plan) || matches!(logical, LogicalPlan::DescribeTable(_)) {
@@ -262,53 +272,41 @@ impl Planner {
             let batches = collect(plan, single.task_ctx()).await?;
             return Ok(Planned::Rows { schema, batches });
         }
-        let staged = self
-            .staged(single, plan, logical, None, settings, catalog, slots)
-            .await?;
-        Ok(Planned::Query(QueryPlan {
-            graph: staged.graph,
-            schema: staged.schema,
-            settings: settings.clone(),
-            analyze: false,
-        }))
+        let staged = self.staged(single, plan, logical, None, given).await?;
+        Ok(Planned::Query(staged.into_query(given.settings)))
     }
 
     async fn stages(
         &self,
         single: &SessionState,
         logical: &LogicalPlan,
-        write: Option<&Writing>,
-        settings: &SessionSettings,
-        catalog: &Catalog,
-        slots: &[u32],
+        writing: Option<&Writing>,
+        given: Given<'_>,
     ) -> Result<Staged> {
         let plan = physical(single, logical).await?;
-        self.staged(single, plan, logical, write, settings, catalog, slots)
-            .await
+        self.staged(single, plan, logical, writing, given).await
     }
 
     /// One stage for what is small or has only one executor to run on; several for all else. `plan` is
     /// how one process would run `logical`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a plan depends on, all of it"
-    )]
     async fn staged(
         &self,
         single: &SessionState,
         plan: Arc<dyn ExecutionPlan>,
         logical: &LogicalPlan,
-        write: Option<&Writing>,
-        settings: &SessionSettings,
-        catalog: &Catalog,
-        slots: &[u32],
+        writing: Option<&Writing>,
+        given: Given<'_>,
     ) -> Result<Staged> {
+        let Given {
+            settings,
+            catalog,
+            slots,
+        } = given;
+        let largest = self.options.largest_stage;
         let small = settings.small_plan_bytes(self.options.small_plan.0);
         if slots.len() == 1 || scan_bytes(&plan) <= small {
-            let plan = materialize(plan, single).await?;
-            let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
+            let plan = written(materialize(plan, single).await?, writing);
             let schema = plan.schema();
-            let largest = self.options.largest_stage;
             let graph = Arc::new(uncut(plan, &single.task_ctx(), largest)?);
             return Ok(Staged { graph, schema });
         }
@@ -326,18 +324,43 @@ impl Planner {
         let now = single.execution_props().query_execution_start_time;
         state.execution_props_mut().query_execution_start_time = now;
         let plan = physical(&state, logical).await?;
-        let plan = materialize(plan, &state).await?;
-        let plan = write.map_or_else(|| Arc::clone(&plan), |write| write.over(plan.clone()));
+        let plan = written(materialize(plan, &state).await?, writing);
         let schema = plan.schema();
-        let largest = self.options.largest_stage;
         let graph = Arc::new(cut(plan, &state.task_ctx(), small, largest)?);
         Ok(Staged { graph, schema })
     }
 }
 
+/// What a statement is planned with.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    settings: &'a SessionSettings,
+    catalog: &'a Catalog,
+    slots: &'a [u32],
+}
+
 struct Staged {
     graph: Arc<StageGraph>,
     schema: SchemaRef,
+}
+
+impl Staged {
+    fn into_query(self, settings: &SessionSettings) -> QueryPlan {
+        QueryPlan {
+            graph: self.graph,
+            schema: self.schema,
+            settings: settings.clone(),
+            analyze: false,
+        }
+    }
+}
+
+/// The plan, or what writes its rows.
+fn written(plan: Arc<dyn ExecutionPlan>, writing: Option<&Writing>) -> Arc<dyn ExecutionPlan> {
+    match writing {
+        Some(writing) => writing.over(plan),
+        None => plan,
+    }
 }
 
 /// The physical plan of a logical one that is optimized already. What optimizing does is the same for
