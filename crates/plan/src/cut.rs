@@ -13,12 +13,10 @@ use std::sync::Arc;
 
 use datafusion::common::{Result, internal_datafusion_err, plan_err};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, replace_children_if_necessary};
-use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::scalar_subquery::{ScalarSubqueryExec, ScalarSubqueryLink};
@@ -26,15 +24,17 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use paceline_model::{ByteSize, PartitionRange, Stage, StageGraph, StageId, StageInput};
+use paceline_model::{ByteSize, PartitionRange, Stage, StageGraph, StageId};
 
 use crate::codec;
 use crate::determinism::{deterministic, divides_by_sums};
-use crate::encodable::{encodable, is_wide};
+use crate::encodable::encodable;
+use crate::exchange_inputs::{exchange_inputs, finishes_exchange, reads_exchange};
 use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
 use crate::exchange_write::{ExchangeWriteExec, Sink};
+use crate::limited::limited;
 use crate::restrict::{collected_inputs, divisible, partitions};
-use crate::scan::{reads_exchange, scan_bytes};
+use crate::scan::scan_bytes;
 use crate::subqueries::{used_values, uses_value};
 
 /// A plan below something that gathers is left where it is, and so runs in every task above it, if
@@ -300,8 +300,7 @@ impl<'a> Cutter<'a> {
         };
         let id = StageId(u32::try_from(self.stages.len()).unwrap_or(u32::MAX));
         let divisible = !self.undivided && partitions(&plan) > 1 && divisible(&plan)?;
-        let mut inputs = Vec::new();
-        collect_inputs(&plan, divisible, &mut inputs);
+        let inputs = exchange_inputs(&plan, divisible);
         let (count, exchange) = (partitions(&plan), sink.kind());
         let steady = deterministic(&plan)? && !divides_by_sums(&plan, &sink)?;
         let bytes = scan_bytes(&plan);
@@ -339,56 +338,4 @@ impl<'a> Cutter<'a> {
 /// A number of bytes, for people.
 fn mebibytes(bytes: f64) -> String {
     format!("{:.1} MiB", bytes / f64::from(1 << 20))
-}
-
-/// Whether the plan does little with the rows of an exchange that it reads whole: it takes and leaves
-/// some of them, or makes a single row of what the partitions before it made one row each.
-fn finishes_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let children = plan.children();
-    let [input] = children.as_slice() else {
-        return plan
-            .downcast_ref::<ExchangeReadExec>()
-            .is_some_and(|read| read.reads() == Reads::Whole);
-    };
-    let one_row = plan.downcast_ref::<AggregateExec>().is_some_and(|total| {
-        *total.mode() == AggregateMode::Final && total.group_expr().is_empty()
-    });
-    (one_row || plan.is::<ProjectionExec>()) && finishes_exchange(input)
-}
-
-/// The plan, with no more rows in a partition than anyone above will take.
-fn limited(plan: &Arc<dyn ExecutionPlan>, fetch: Option<usize>) -> Arc<dyn ExecutionPlan> {
-    match fetch {
-        Some(fetch) if !is_wide(fetch) && !leaves_at_most(plan, fetch) => {
-            Arc::new(LocalLimitExec::new(Arc::clone(plan), fetch))
-        }
-        _ => Arc::clone(plan),
-    }
-}
-
-fn leaves_at_most(plan: &Arc<dyn ExecutionPlan>, rows: usize) -> bool {
-    if plan.fetch().is_some_and(|fetch| fetch <= rows) {
-        return true;
-    }
-    match (plan.cardinality_effect(), plan.children().as_slice()) {
-        (CardinalityEffect::Equal | CardinalityEffect::LowerEqual, [input]) => {
-            leaves_at_most(input, rows)
-        }
-        _ => false,
-    }
-}
-
-/// The exchanges that a plan reads. `own` says whether a task reads its own range there, not all.
-fn collect_inputs(plan: &Arc<dyn ExecutionPlan>, own: bool, inputs: &mut Vec<StageInput>) {
-    if let Some(read) = plan.downcast_ref::<ExchangeReadExec>() {
-        inputs.push(StageInput {
-            stage: read.stage(),
-            whole: !own || read.reads() == Reads::Whole,
-        });
-    }
-    let union = plan.is::<UnionExec>();
-    for (child, collected) in plan.children().into_iter().zip(collected_inputs(plan)) {
-        let aligned = union || partitions(child) == partitions(plan);
-        collect_inputs(child, own && aligned && !collected, inputs);
-    }
 }

@@ -9,8 +9,6 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::exchange_read::ExchangeReadExec;
-
 /// Bytes of the files, or parts of files, that the plan's scans would read if they read all rows of
 /// the columns that they need. Where the sizes of columns are not known, all columns count.
 pub(crate) fn scan_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
@@ -67,9 +65,4 @@ fn read_share(config: &FileScanConfig) -> Option<(u64, u64)> {
 fn scaled(bytes: u64, read: u64, all: u64) -> u64 {
     let scaled = u128::from(bytes) * u128::from(read) / u128::from(all.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX).min(bytes)
-}
-
-/// Whether some part of the plan reads an exchange.
-pub(crate) fn reads_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<ExchangeReadExec>() || plan.children().into_iter().any(reads_exchange)
 }
