@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use paceline_model::{ByteSize, PartitionRange, Stage, StageGraph, StageId};
 
 use crate::codec;
-use crate::determinism::{deterministic, divides_by_sums};
+use crate::determinism::{deterministic, divides_by_sums, summed};
 use crate::encodable::encodable;
 use crate::exchange_inputs::{exchange_inputs, finishes_exchange, reads_exchange};
 use crate::exchange_read::{ExchangeReadExec, Reads, RowProperties};
@@ -77,6 +77,8 @@ pub(crate) fn uncut(
 struct Cutter<'a> {
     context: &'a TaskContext,
     stages: Vec<Stage>,
+    /// Which columns of theirs depend on sums of floats.
+    summed: Vec<Vec<bool>>,
     undivided: bool,
     inline_bytes: u64,
     largest: ByteSize,
@@ -89,6 +91,7 @@ impl<'a> Cutter<'a> {
         Cutter {
             context,
             stages: Vec::new(),
+            summed: Vec::new(),
             undivided: false,
             inline_bytes: 0,
             largest,
@@ -302,7 +305,9 @@ impl<'a> Cutter<'a> {
         let divisible = !self.undivided && partitions(&plan) > 1 && divisible(&plan)?;
         let inputs = exchange_inputs(&plan, divisible);
         let (count, exchange) = (partitions(&plan), sink.kind());
-        let steady = deterministic(&plan)? && !divides_by_sums(&plan, &sink)?;
+        let sums = summed(&plan, &self.summed);
+        let steady = deterministic(&plan)? && !divides_by_sums(&sink, &sums);
+        self.summed.push(sums);
         let bytes = scan_bytes(&plan);
         let root: Arc<dyn ExecutionPlan> = Arc::new(ExchangeWriteExec::new(plan, sink));
         let (plan, text) = codec::encode_with_text(root, self.context)?;

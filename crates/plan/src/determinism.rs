@@ -5,12 +5,15 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::Volatility;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
+use crate::exchange_read::ExchangeReadExec;
 use crate::exchange_write::Sink;
 
 /// Aggregates whose value depends on the order in which rows arrive: they pick one, list all, or
@@ -44,24 +47,50 @@ pub(crate) fn deterministic(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
 }
 
 /// Whether a sum of floats, whose last digits depend on the order of arrival, may choose the
-/// partition of a row.
-pub(crate) fn divides_by_sums(plan: &Arc<dyn ExecutionPlan>, sink: &Sink) -> Result<bool> {
-    let Sink::Hash { exprs, .. } = sink else {
-        return Ok(false);
-    };
-    let schema = plan.schema();
-    for expr in exprs {
-        if expr.data_type(&schema)?.is_floating() && computes_floats(plan) {
-            return Ok(true);
-        }
+/// partition of a row: be it itself, as a text, or by what it is compared with. `columns` is what
+/// [`summed`] says of the rows.
+pub(crate) fn divides_by_sums(sink: &Sink, columns: &[bool]) -> bool {
+    match sink {
+        Sink::Hash { exprs, .. } => exprs.iter().any(|expr| uses(expr, columns)),
+        Sink::Forward => false,
     }
-    Ok(false)
 }
 
-fn computes_floats(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let own = plan.downcast_ref::<AggregateExec>();
-    own.is_some_and(|own| !own.aggr_expr().is_empty())
-        || plan.children().into_iter().any(computes_floats)
+/// For each column of a plan, whether its values may depend on sums of floats. `stages` says so of the
+/// stages whose exchanges it reads.
+pub(crate) fn summed(plan: &Arc<dyn ExecutionPlan>, stages: &[Vec<bool>]) -> Vec<bool> {
+    if let Some(read) = plan.downcast_ref::<ExchangeReadExec>() {
+        let stage = stages.get(read.stage().0 as usize);
+        return stage.cloned().unwrap_or_default();
+    }
+    let inputs = plan.children().into_iter();
+    let inputs: Vec<Vec<bool>> = inputs.map(|input| summed(input, stages)).collect();
+    let any = inputs.iter().flatten().any(|summed| *summed);
+    let schema = plan.schema();
+    if let (Some(total), [input]) = (plan.downcast_ref::<AggregateExec>(), inputs.as_slice()) {
+        let groups = total.group_expr().expr();
+        let columns = schema.fields().iter().enumerate();
+        return columns
+            .map(|(index, column)| match groups.get(index) {
+                Some((group, _)) => uses(group, input),
+                None => any || column.data_type().is_floating(),
+            })
+            .collect();
+    }
+    if let (Some(made), [input]) = (plan.downcast_ref::<ProjectionExec>(), inputs.as_slice()) {
+        let columns = made.expr().iter();
+        return columns.map(|column| uses(&column.expr, input)).collect();
+    }
+    match (plan.children().as_slice(), inputs.as_slice()) {
+        ([below], [input]) if below.schema() == schema => input.clone(),
+        _ => vec![any; schema.fields().len()],
+    }
+}
+
+fn uses(expr: &Arc<dyn PhysicalExpr>, columns: &[bool]) -> bool {
+    let used = collect_columns(expr);
+    used.iter()
+        .any(|column| columns.get(column.index()).is_some_and(|summed| *summed))
 }
 
 fn picks_by_arrival(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -94,4 +123,42 @@ fn volatile(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
         })
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_expr::expressions::{cast, col};
+    use datafusion::physical_plan::projection::ProjectionExpr;
+    use paceline_model::StageId;
+
+    use super::*;
+    use crate::exchange_read::{Reads, RowProperties};
+
+    #[test]
+    fn a_sum_is_one_in_the_stages_above_as_well() {
+        let fields = ["k", "x"].map(|name| Field::new(name, DataType::Float64, true));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let rows = RowProperties::default();
+        let (stage, whole) = (StageId(1), Reads::Whole);
+        let read = ExchangeReadExec::try_new(stage, Arc::clone(&schema), whole, vec![], rows);
+        let made = ["x", "k"].map(|name| {
+            let column = col(name, &schema).unwrap();
+            let expr = cast(column, &schema, DataType::Utf8).unwrap();
+            let alias = name.to_string();
+            ProjectionExpr { expr, alias }
+        });
+        let plan = ProjectionExec::try_new(made, Arc::new(read.unwrap())).unwrap();
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
+        let stages = [vec![true], vec![false, true]];
+        let columns = summed(&plan, &stages);
+        assert_eq!(columns, [true, false]);
+        let divided_by = |name: &str| Sink::Hash {
+            exprs: vec![col(name, &plan.schema()).unwrap()],
+            partitions: 2,
+        };
+        assert!(divides_by_sums(&divided_by("x"), &columns));
+        assert!(!divides_by_sums(&divided_by("k"), &columns));
+        assert!(!divides_by_sums(&Sink::Forward, &columns));
+    }
 }

@@ -117,6 +117,11 @@ async fn what_picks_by_arrival_is_marked() {
             "SELECT x, count(*) FROM (SELECT sum(f) AS x FROM many GROUP BY k) GROUP BY x",
             false,
         ),
+        (
+            "SELECT x, count(*) FROM (SELECT CAST(sum(f) AS VARCHAR) AS x FROM many GROUP BY k) GROUP BY x",
+            false,
+        ),
+        ("SELECT f, count(*) FROM many GROUP BY f", true),
     ] {
         let query = session.staged(sql).await;
         let all = query.graph.stages().iter().all(|stage| stage.deterministic);
