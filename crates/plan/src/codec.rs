@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::{
     DataFusionError, Result, internal_datafusion_err, not_impl_datafusion_err,
 };
-use datafusion::execution::TaskContext;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::WindowUDF;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -54,7 +54,7 @@ pub(crate) fn encode(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
 /// Encodes a plan; its text is that of the plan that will be decoded.
 pub(crate) fn encode_with_text(
     plan: Arc<dyn ExecutionPlan>,
-    context: &TaskContext,
+    state: &SessionState,
 ) -> Result<(Vec<u8>, String)> {
     let text = |plan: &dyn ExecutionPlan| {
         DisplayableExecutionPlan::new(plan)
@@ -66,7 +66,9 @@ pub(crate) fn encode_with_text(
         return Ok((encode(plan)?, written));
     }
     let bytes = encode(plan)?;
-    let decoded = decode(&bytes, context)?;
+    // Made only here: it has a copy of the names of all functions, which is much for a small plan.
+    let context = state.task_ctx();
+    let decoded = decode(&bytes, &context)?;
     let decoded = led_by_sorts(decoded, context.session_config().options())?;
     Ok((bytes, text(decoded.as_ref())))
 }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use datafusion::common::{Result, internal_datafusion_err, plan_err};
-use datafusion::execution::TaskContext;
+use datafusion::execution::SessionState;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
@@ -41,18 +41,18 @@ use crate::subqueries::{used_values, uses_value};
 /// it reads no more than this from storage: less than a stage of its own would cost.
 const INLINE_SCAN_BYTES: u64 = 1 << 20;
 
-/// Cuts `plan` into a graph of stages. `context` has the functions that it uses; `small` is what a
+/// Cuts `plan` into a graph of stages. `state` has the functions that it uses; `small` is what a
 /// plan may scan and still be worth no stage; `largest` is what the plan of a stage may take.
 ///
 /// # Errors
 /// If an operator cannot be sent to an executor, or a stage is too large.
 pub(crate) fn cut(
     plan: Arc<dyn ExecutionPlan>,
-    context: &TaskContext,
+    state: &SessionState,
     small: u64,
     largest: ByteSize,
 ) -> Result<StageGraph> {
-    let mut cutter = Cutter::new(context, largest);
+    let mut cutter = Cutter::new(state, largest);
     cutter.inline_bytes = small.min(INLINE_SCAN_BYTES);
     let root = cutter.visit(encodable(plan)?)?;
     cutter.add(root, Sink::Forward)?;
@@ -65,17 +65,17 @@ pub(crate) fn cut(
 /// If an operator cannot be sent to an executor, or all of them are too large.
 pub(crate) fn uncut(
     plan: Arc<dyn ExecutionPlan>,
-    context: &TaskContext,
+    state: &SessionState,
     largest: ByteSize,
 ) -> Result<StageGraph> {
-    let mut cutter = Cutter::new(context, largest);
+    let mut cutter = Cutter::new(state, largest);
     cutter.undivided = true;
     cutter.add(encodable(plan)?, Sink::Forward)?;
     cutter.graph()
 }
 
 struct Cutter<'a> {
-    context: &'a TaskContext,
+    state: &'a SessionState,
     stages: Vec<Stage>,
     /// Which columns of theirs depend on sums of floats.
     summed: Vec<Vec<bool>>,
@@ -87,9 +87,9 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn new(context: &'a TaskContext, largest: ByteSize) -> Self {
+    fn new(state: &'a SessionState, largest: ByteSize) -> Self {
         Cutter {
-            context,
+            state,
             stages: Vec::new(),
             summed: Vec::new(),
             undivided: false,
@@ -310,7 +310,7 @@ impl<'a> Cutter<'a> {
         self.summed.push(sums);
         let bytes = scan_bytes(&plan);
         let root: Arc<dyn ExecutionPlan> = Arc::new(ExchangeWriteExec::new(plan, sink));
-        let (plan, text) = codec::encode_with_text(root, self.context)?;
+        let (plan, text) = codec::encode_with_text(root, self.state)?;
         self.carried(plan.len())?;
         self.stages.push(Stage {
             id,

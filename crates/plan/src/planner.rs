@@ -307,7 +307,7 @@ impl Planner {
         if slots.len() == 1 || scan_bytes(&plan) <= small {
             let plan = written(materialize(plan, single).await?, writing);
             let schema = plan.schema();
-            let graph = Arc::new(uncut(plan, &single.task_ctx(), largest)?);
+            let graph = Arc::new(uncut(plan, single, largest)?);
             return Ok(Staged { graph, schema });
         }
         let partitions = slots.iter().map(|&s| s as usize).sum::<usize>().max(2);
@@ -326,7 +326,7 @@ impl Planner {
         let plan = physical(&state, logical).await?;
         let plan = written(materialize(plan, &state).await?, writing);
         let schema = plan.schema();
-        let graph = Arc::new(cut(plan, &state.task_ctx(), small, largest)?);
+        let graph = Arc::new(cut(plan, &state, small, largest)?);
         Ok(Staged { graph, schema })
     }
 }
