@@ -56,7 +56,9 @@ impl SessionSettings {
         let most = config.options().sql_parser.recursion_limit.get();
         for (name, value) in &self.0 {
             if name.starts_with("datafusion.") {
-                config.options_mut().set(name, value)?;
+                let set = config.options_mut().set(name, value);
+                // DataFusion names a part of an unknown setting, and none that has no such value.
+                set.map_err(|e| e.context(format!("cannot set {name}")))?;
             } else if name == SMALL_PLAN_BYTES {
                 value
                     .parse::<paceline_model::ByteSize>()

@@ -37,8 +37,12 @@ async fn refused(session: &Session, sql: &str, class: ErrorClass, words: &[&str]
 async fn settings_are_checked() {
     let mut session = fixture().await;
     for (name, value, words) in [
-        ("datafusion.no.such", "1", "no"),
-        ("datafusion.execution.batch_size", "many", "many"),
+        ("datafusion.no.such", "1", "datafusion.no.such"),
+        (
+            "datafusion.execution.batch_size",
+            "many",
+            "cannot set datafusion.execution.batch_size",
+        ),
         ("shell", "zsh", "there is no setting 'shell'"),
         (
             "paceline.small_plan_bytes",

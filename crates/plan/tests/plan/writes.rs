@@ -278,7 +278,7 @@ async fn writes_that_cannot_be_are_refused_by_name() {
     for (sql, class, word) in [
         ("INSERT INTO nowhere SELECT 1", User, "nowhere"),
         ("INSERT INTO made SELECT 1", User, "Column count"),
-        ("INSERT INTO made (c) SELECT 1", User, "c"),
+        ("INSERT INTO made (c) SELECT 1", User, "named c"),
         (
             "INSERT INTO made SELECT id, k FROM missing",
             User,
