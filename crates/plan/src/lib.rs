@@ -90,7 +90,7 @@ pub use managed::{ManagedDefinition, ManagedFile};
 pub use metrics::{MetricUnit, OperatorMetric, operator_metrics};
 pub use object_stores::ObjectStores;
 pub use planner::{Planned, Planner, PlannerOptions, QueryPlan};
-pub use session::{SessionSettings, default_settings};
+pub use session::SessionSettings;
 pub use stage_plan::{ExchangeNeed, StagePlan};
 pub use statement::Change;
 pub use write_files::manifest_schema;

@@ -23,19 +23,6 @@ const BROADCAST_ROWS: usize = 2_000_000;
 /// Of the settings that sessions may change, those that Paceline itself reads.
 pub(crate) const SMALL_PLAN_BYTES: &str = "paceline.small_plan_bytes";
 
-/// The names and values of all settings that a session may change, as they are by default.
-pub fn default_settings() -> Vec<(String, String)> {
-    let config = base_config();
-    let mut all: Vec<_> = config
-        .options()
-        .entries()
-        .into_iter()
-        .map(|entry| (entry.key, entry.value.unwrap_or_default()))
-        .collect();
-    all.sort();
-    all
-}
-
 fn base_config() -> SessionConfig {
     SessionConfig::new()
         .with_information_schema(true)

@@ -6,7 +6,7 @@ mod tables;
 mod texts;
 
 use paceline_model::ErrorClass;
-use paceline_plan::{Change, Planned, default_settings};
+use paceline_plan::{Change, Planned};
 
 use crate::support::{Session, fixture, settings};
 
@@ -63,11 +63,5 @@ async fn settings_are_checked() {
         settings([("datafusion.execution.batch_size", "100")])
             .validate()
             .is_ok()
-    );
-    let known = default_settings();
-    assert!(
-        known
-            .iter()
-            .any(|(name, value)| name == "datafusion.execution.batch_size" && value == "8192")
     );
 }
