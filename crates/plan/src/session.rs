@@ -20,6 +20,10 @@ const BROADCAST_BYTES: usize = 32 << 20;
 /// The same where only a number of rows is known.
 const BROADCAST_ROWS: usize = 2_000_000;
 
+/// Every operator above an exchange has something of its own for each partition: with more of them than
+/// this it would be memory that nobody has reserved.
+const MOST_TARGET_PARTITIONS: usize = 1 << 14;
+
 /// Of the settings that sessions may change, those that Paceline itself reads.
 pub(crate) const SMALL_PLAN_BYTES: &str = "paceline.small_plan_bytes";
 
@@ -39,6 +43,7 @@ impl SessionSettings {
     }
 
     fn apply(&self, mut config: SessionConfig) -> Result<SessionConfig> {
+        let usual = config.options().execution.target_partitions;
         // More would let a statement overflow the stack that it is parsed on.
         let most = config.options().sql_parser.recursion_limit.get();
         for (name, value) in &self.0 {
@@ -60,6 +65,13 @@ impl SessionSettings {
         if brackets > most {
             return Err(DataFusionError::Configuration(format!(
                 "datafusion.sql_parser.recursion_limit is {brackets}, and at most {most} is possible"
+            )));
+        }
+        let partitions = config.options().execution.target_partitions;
+        if partitions > MOST_TARGET_PARTITIONS.max(usual) {
+            return Err(DataFusionError::Configuration(format!(
+                "datafusion.execution.target_partitions is {partitions}, and at most \
+                 {MOST_TARGET_PARTITIONS} are possible"
             )));
         }
         Ok(config)

@@ -54,6 +54,11 @@ async fn settings_are_checked() {
             "100000",
             "at most 50",
         ),
+        (
+            "datafusion.execution.target_partitions",
+            "1000000000",
+            "at most 16384",
+        ),
     ] {
         session.settings = settings([(name, value)]);
         assert!(session.settings.validate().is_err(), "{name}");
