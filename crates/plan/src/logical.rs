@@ -1,13 +1,13 @@
 //! From a statement's text to its logical plan.
 
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
-use crate::depth::check_plan;
-use crate::parameters::{bound, check_view};
-use crate::statement::parse_one;
+use crate::depth::{check_plan, check_statement, check_text};
+use crate::parameters::{bound, check_view, numbered};
 use crate::unusable::UnusableTable;
 
 /// The plan of a text that holds one statement, with values for its parameters, if it is given any.
@@ -57,4 +57,31 @@ async fn unusable(state: &SessionState, statement: &Statement) -> Option<DataFus
         }
     }
     None
+}
+
+/// A statement's text and nothing after it.
+///
+/// # Errors
+/// If the text holds no statement, several, or one that nests too deeply.
+fn parse_one(state: &SessionState, sql: &str) -> Result<Statement> {
+    let options = &state.config_options().sql_parser;
+    let dialect = dialect_from_str(options.dialect)
+        .ok_or_else(|| plan_datafusion_err!("there is no dialect '{}'", options.dialect))?;
+    check_text(dialect.as_ref(), sql)?;
+    let mut statements = DFParserBuilder::new(numbered(dialect.as_ref(), sql)?)
+        .with_dialect(dialect.as_ref())
+        .with_recursion_limit(options.recursion_limit.get())
+        .build()?
+        .parse_statements()?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => {
+            check_statement(&statement)?;
+            Ok(statement)
+        }
+        (None, _) => plan_err!("the text holds no statement"),
+        (_, more) => plan_err!(
+            "only one statement can be run at a time, but the text holds {}",
+            more + 1
+        ),
+    }
 }

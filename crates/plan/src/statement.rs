@@ -1,21 +1,15 @@
-//! What a statement wants: rows, or a change of the catalog.
+//! Statements that change the catalog.
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::{
-    DataFusionError, Result, SchemaReference, TableReference, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{DataFusionError, Result, SchemaReference, TableReference, plan_err};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement};
-use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use url::Url;
 
 use crate::catalog::{CATALOG, TableDefinition, ViewDefinition, open_command};
-use crate::depth::{check_statement, check_text};
 use crate::managed::ManagedDefinition;
 use crate::new_table::{columns_of, new_table};
-use crate::parameters::numbered;
 use crate::session::SessionSettings;
 
 /// A change of the catalog, checked as far as one version of it can tell.
@@ -273,31 +267,4 @@ fn schema_name(state: &SessionState, name: &str) -> Result<String> {
     let (catalog, schema) = name.split_once('.').unwrap_or((default, name));
     in_catalog(catalog)?;
     Ok(schema.to_string())
-}
-
-/// A statement's text and nothing after it.
-///
-/// # Errors
-/// If the text holds no statement, several, or one that nests too deeply.
-pub(crate) fn parse_one(state: &SessionState, sql: &str) -> Result<Statement> {
-    let options = &state.config_options().sql_parser;
-    let dialect = dialect_from_str(options.dialect)
-        .ok_or_else(|| plan_datafusion_err!("there is no dialect '{}'", options.dialect))?;
-    check_text(dialect.as_ref(), sql)?;
-    let mut statements = DFParserBuilder::new(numbered(dialect.as_ref(), sql)?)
-        .with_dialect(dialect.as_ref())
-        .with_recursion_limit(options.recursion_limit.get())
-        .build()?
-        .parse_statements()?;
-    match (statements.pop_front(), statements.len()) {
-        (Some(statement), 0) => {
-            check_statement(&statement)?;
-            Ok(statement)
-        }
-        (None, _) => plan_err!("the text holds no statement"),
-        (_, more) => plan_err!(
-            "only one statement can be run at a time, but the text holds {}",
-            more + 1
-        ),
-    }
 }
