@@ -1,7 +1,6 @@
 //! Scans of Arrow IPC streams. DataFusion tells them from scans of Arrow files by looking into a
 //! file when it plans, and encodes both as scans of files; here they stay what they are.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::common::{Result, internal_err};
@@ -10,6 +9,8 @@ use datafusion::datasource::physical_plan::{
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
+
+use crate::scan::files;
 
 /// The scan of files that DataFusion would encode in place of a scan of streams; none if the plan is
 /// no scan of streams.
@@ -29,12 +30,6 @@ pub(crate) fn as_streams(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
     };
     let schema = files.file_source().table_schema().clone();
     scan(files, Arc::new(ArrowSource::new_stream_file_source(schema)))
-}
-
-fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    let scan = plan.downcast_ref::<DataSourceExec>()?;
-    let source: &dyn Any = scan.data_source().as_ref();
-    source.downcast_ref::<FileScanConfig>()
 }
 
 /// The same scan with another source.

@@ -1,7 +1,6 @@
 //! How text files are to be read, as far as DataFusion's encoding of a scan does not say it: how they
 //! are compressed, what ends a line of CSV, and that a file of JSON is an array.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::common::parsers::CompressionTypeVariant;
@@ -19,6 +18,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use object_store::ObjectStore;
 use prost::Message;
+
+use crate::scan::files;
 
 /// What is below it is a scan that is to be read like this.
 #[derive(Clone, PartialEq, Message)]
@@ -84,12 +85,6 @@ impl FileScan {
             .build();
         Ok(DataSourceExec::from_data_source(restored))
     }
-}
-
-fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    let scan = plan.downcast_ref::<DataSourceExec>()?;
-    let source: &dyn Any = scan.data_source().as_ref();
-    source.downcast_ref::<FileScanConfig>()
 }
 
 fn with_source(files: &FileScanConfig, source: Arc<dyn FileSource>) -> Arc<dyn ExecutionPlan> {

@@ -24,17 +24,13 @@ use futures::stream::BoxStream;
 use object_store::ObjectStore;
 
 use crate::panics::{caught, caught_among, caught_in};
+use crate::scan::files;
 
 /// Makes all scans of a plan name the files that they fail at. For a plan that is about to run:
 /// nothing can be pushed into its scans any more.
 pub(crate) fn named_files(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let scan = node.downcast_ref::<DataSourceExec>();
-        let files = scan.and_then(|scan| {
-            let source: &dyn std::any::Any = scan.data_source().as_ref();
-            source.downcast_ref::<FileScanConfig>()
-        });
-        let Some(files) = files else {
+        let Some(files) = files(&node) else {
             return Ok(Transformed::no(node));
         };
         let source = NamedSource(Arc::clone(files.file_source()));

@@ -1,4 +1,4 @@
-//! How much a plan reads from storage.
+//! What a plan reads from storage, and how much.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -15,12 +15,15 @@ pub(crate) fn scan_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     own_bytes(plan) + plan.children().into_iter().map(scan_bytes).sum::<u64>()
 }
 
-fn own_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
-    let Some(scan) = plan.downcast_ref::<DataSourceExec>() else {
-        return 0;
-    };
+/// What a scan of files reads, and how; none if the plan is no such scan.
+pub(crate) fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
     let source: &dyn Any = scan.data_source().as_ref();
-    let Some(config) = source.downcast_ref::<FileScanConfig>() else {
+    source.downcast_ref::<FileScanConfig>()
+}
+
+fn own_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let Some(config) = files(plan) else {
         return 0;
     };
     let files = config.file_groups.iter().flat_map(|group| group.iter());
