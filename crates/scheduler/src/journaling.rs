@@ -23,6 +23,8 @@ pub(crate) struct Journaling {
     pub(crate) passing: Passing,
     /// Takeovers ask about as many single queries at a time.
     pub(crate) asking: Arc<Semaphore>,
+    /// And claim as many.
+    pub(crate) claiming: Arc<Semaphore>,
     pub(crate) options: JournalOptions,
     pub(crate) suspicion: SuspicionOptions,
     /// How long a query of a sealed journal is left to each scheduler that goes before this one.

@@ -256,6 +256,7 @@ pub(crate) async fn assemble(
         garbage: Garbage::new(roomy, journals.clone(), results.clone()),
         passing: Passing::default(),
         asking: Arc::new(Semaphore::new(AT_ONCE)),
+        claiming: Arc::new(Semaphore::new(AT_ONCE)),
         journals,
         claims: Claims::new(store.clone(), journal_metrics),
         results,

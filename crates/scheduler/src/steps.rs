@@ -92,16 +92,16 @@ pub(crate) async fn take(
     record: Option<Record>,
 ) -> Stepped {
     let claims = &journaling.claims;
-    // Records share their appends; of everything else there may be a request for each query.
+    // Records share their appends; of everything else there may be a request for each query. A claim is the
+    // last that a query waits for, so it does not stand behind what is asked about others.
     let _one_of_few = match step {
-        Step::ReadClaim { .. } | Step::Submit { .. } | Step::Claim { .. } => {
-            journaling.asking.acquire().await.ok()
-        }
+        Step::ReadClaim { .. } | Step::Submit { .. } => journaling.asking.acquire().await.ok(),
+        Step::Claim { .. } => journaling.claiming.acquire().await.ok(),
         Step::Adopt { .. } | Step::Drain { .. } => None,
     };
     let ended = match step {
         Step::Submit { query, holder } => {
-            let by = claims.submit(*query, holder).await;
+            let by = claims.complete_submission(*query, holder).await;
             by.map(|by| Stepped::Claimed(Some(by)))
                 .map_err(|e| e.to_string())
         }
@@ -297,6 +297,26 @@ mod tests {
         let sealed = seal(&shared.journaling, &dead, &by).await.unwrap();
         let held: Vec<QueryId> = sealed.book.queries().map(|(query, _)| query).collect();
         assert_eq!(held, [query(2), query(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_claim_does_not_wait_for_what_is_asked_about_other_queries() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        // Nobody else asks anything meanwhile.
+        shared.stop.cancel();
+        let (journaling, me) = (&shared.journaling, shared.driver.me());
+        let others = u32::try_from(AT_ONCE).unwrap();
+        let _under_way = journaling.asking.acquire_many(others).await.unwrap();
+        let query = QueryId::from_slice(&[7; 16]).unwrap();
+        let step = Step::Claim {
+            query,
+            epoch: Epoch(1),
+        };
+        let taken = take(&shared, journaling, &me, &step, None);
+        let limit = Duration::from_secs(60);
+        let stepped = tokio::time::timeout(limit, taken).await.unwrap();
+        assert!(matches!(stepped, Stepped::Claimed(Some(by)) if by == me));
     }
 
     #[tokio::test]

@@ -92,6 +92,25 @@ async fn journals_seals_and_claims_are_counted_by_what_came_of_them() {
     }
 }
 
+/// A dead scheduler may leave thousands.
+#[tokio::test]
+async fn a_submission_that_has_its_claim_costs_who_completes_it_no_create() {
+    let registry = Registry::new();
+    let metrics = StoreMetrics::register(&registry).unwrap();
+    let state = StateStore::over(Arc::new(InMemory::new()), "memory", LIMITS, metrics);
+    let journal_metrics = JournalMetrics::register(&Registry::new()).unwrap();
+    let claims = Claims::new(state, journal_metrics);
+    let a = name("a");
+    assert_eq!(claims.submit(query(1), &a).await, Ok(a.clone()));
+    for _ in 0..3 {
+        let by = claims.complete_submission(query(1), &a).await;
+        assert_eq!(by, Ok(a.clone()));
+    }
+    let requests = [("create ok", 1), ("get ok", 3)];
+    let name = "paceline_store_requests_total";
+    assert_eq!(counted(&registry, name), expected(&requests));
+}
+
 #[tokio::test]
 async fn requests_are_counted_by_what_came_of_them() {
     let registry = Registry::new();

@@ -460,6 +460,10 @@ pub(crate) async fn claims_have_one_winner(room: &Room) {
     assert_eq!(open().submit(query(1), &names[0]).await, Ok(name("a")));
     assert_eq!(open().submit(query(1), &names[1]).await, Ok(name("a")));
     assert_eq!(open().submitter(query(2)).await, Ok(None));
+    for completes in &names[2..] {
+        let completed = open().complete_submission(query(2), completes).await;
+        assert_eq!(completed, Ok(name("c")));
+    }
 
     let ending = |by: &str, state| Ending {
         state,
