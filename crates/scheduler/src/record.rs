@@ -76,6 +76,8 @@ pub(crate) struct QueryRecord {
     pub(crate) rows_written: Option<u64>,
     /// Whether its result is stored, or will never be.
     pub(crate) is_concluded: bool,
+    /// Whether it needs no owner any more: it is nothing that others would carry on.
+    pub(crate) is_over: bool,
     /// Whether another scheduler owns it since.
     has_left: bool,
     /// How much was stored.
@@ -135,6 +137,7 @@ impl QueryRecord {
             write: None,
             rows_written: None,
             is_concluded: false,
+            is_over: false,
             has_left: false,
             stored: None,
             idempotency_key: None,
@@ -379,7 +382,7 @@ impl QueryRecord {
     /// Another scheduler drives the query from now on, or will: whoever waits here is sent there.
     /// What was complete stays readable for those who read it.
     pub(crate) fn move_away(&mut self) {
-        self.has_left = true;
+        self.has_left = !self.is_over;
         for awaited in [&self.result, &self.manifest] {
             if matches!(*awaited.borrow(), ResultState::Pending) {
                 awaited.send_replace(ResultState::Moved);

@@ -60,6 +60,7 @@ impl Driver {
             && record.kept.is_none()
             && record.write.is_none()
         {
+            record.is_over = true;
             let (over, all_here) = (written::over(record), record.is_all_here());
             self.over(query, over);
             if all_here {
@@ -81,8 +82,9 @@ impl Driver {
 
     /// A write that somebody waits for has its outcome, in the store: it needs no owner any more.
     pub(crate) fn write_over(&self, query: QueryId) {
-        let state = self.state.lock();
-        if let Some(record) = state.shelf.get(&query) {
+        let mut state = self.state.lock();
+        if let Some(record) = state.shelf.get_mut(&query) {
+            record.is_over = true;
             self.over(query, written::over(record));
         }
     }
@@ -179,7 +181,8 @@ impl Driver {
         let Some(record) = state.shelf.get(&query) else {
             return;
         };
-        if record.is_moved() {
+        // What was read of it here until now is nothing to tell: its next owner does.
+        if record.is_moved() || record.has_left() {
             state.shelf.forget(&query);
             return;
         }

@@ -321,6 +321,7 @@ impl Driver {
         } else if record.state == QueryState::Finished {
             self.scribe.settled(query);
         } else {
+            record.is_over = true;
             let over = written::over(record);
             self.over(query, over);
         }

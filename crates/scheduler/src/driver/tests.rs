@@ -166,6 +166,27 @@ async fn who_runs_by_itself_is_told_of_by_its_owner_alone() {
     assert!(driver.with_record(&submitted_id, |_| ()).is_none());
 }
 
+/// Or this scheduler would go on to tell of an owner that the query has no more.
+#[tokio::test]
+async fn what_was_read_here_after_all_was_given_away_is_told_of_by_its_next_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let read = || record().answered(vec![], Instant::now());
+    let (over, left) = (read(), read());
+    let (over_id, left_id) = (over.query, left.query);
+    driver.submit(over, None);
+    driver.submit(left, None);
+    driver.consumed(over_id);
+    driver.fence(|identity| {
+        identity.renew();
+    });
+    driver.consumed(left_id);
+    driver.tidy();
+    let told = driver.status(&over_id).map(|status| status.state);
+    assert_eq!(told, Some(QueryState::Finished));
+    assert!(driver.status(&left_id).is_none());
+}
+
 #[tokio::test]
 async fn nobody_makes_a_part_again_of_what_is_not_driven_here() {
     let directory = tempfile::tempdir().unwrap();
