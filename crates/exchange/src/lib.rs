@@ -51,6 +51,7 @@ mod store;
 
 pub use divide::{Divided, Divider};
 pub use error::{LostReason, ReadError, StoreError};
+pub use frame::trimmed;
 pub use metrics::ExchangeMetrics;
 pub use options::{Compression, StoreOptions, UnknownCompression};
 pub use read::{InputReader, InvalidAddress, PeerOptions, Peers, ReadBytes, StageOutputs, Which};

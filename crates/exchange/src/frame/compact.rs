@@ -10,7 +10,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use super::measure::{overhead, retained_by, used};
+use super::measure::{overhead, retained_by, used, views_overlap};
 
 /// Memory that a batch may keep alive beyond twice what it uses before it is copied.
 const SLACK: u64 = 4096;
@@ -68,18 +68,27 @@ fn copy(data: ArrayData) -> Result<ArrayRef, ArrowError> {
     if kept <= 2 * used(&data) && !is_scattered(&data) {
         return Ok(make_array(data));
     }
+    own(data).map(make_array)
+}
+
+/// The rows by themselves: a slice of lists has the values of all rows, as long as it is not copied.
+fn own(data: ArrayData) -> Result<ArrayData, ArrowError> {
     if is_view(data.data_type()) {
-        return shrink(data).map(make_array);
+        return shrink(data);
     }
     let length = data.len();
     let mut copied = MutableArrayData::new(vec![&data], false, length);
     copied.try_extend(0, 0, length)?;
     let copied = copied.freeze();
-    shrink(copied).map(make_array)
+    shrink(copied)
 }
 
-/// Replaces what a plain copy shares with its source: the bytes of views, and dictionaries.
+/// Replaces what a plain copy shares with its source: the bytes of views, and dictionaries. Views that
+/// share bytes among themselves go on doing so.
 fn shrink(data: ArrayData) -> Result<ArrayData, ArrowError> {
+    if is_view(data.data_type()) && views_overlap(&data) {
+        return Ok(data);
+    }
     match data.data_type() {
         DataType::Utf8View => Ok(make_array(data).as_string_view().gc().to_data()),
         DataType::BinaryView => Ok(make_array(data).as_binary_view().gc().to_data()),
@@ -117,24 +126,51 @@ fn prune(data: ArrayData) -> Result<ArrayData, ArrowError> {
     keys.child_data(vec![values]).build()
 }
 
+/// The same rows, such that encoding them costs about what they need; and how many bytes that is. What
+/// views, lists of them and dictionaries have of other rows is left out.
+///
+/// # Errors
+/// If Arrow cannot copy them.
+pub fn trimmed(batch: &RecordBatch) -> Result<(RecordBatch, u64), ArrowError> {
+    let batch = with_columns(batch, |column| copy(column.to_data()))?;
+    let columns = batch.columns().iter();
+    let bytes = columns.map(|column| used(&column.to_data())).sum();
+    Ok((batch, bytes))
+}
+
 /// The rows `offset..offset + length`, such that encoding them costs no more than their share:
-/// views are copied, as are dictionaries of more values than rows, everything else is not.
+/// views are copied, as are lists of them and dictionaries of more values than rows, everything else is
+/// not.
 pub(crate) fn slice(
     batch: &RecordBatch,
     offset: usize,
     length: usize,
 ) -> Result<RecordBatch, ArrowError> {
-    let slice = batch.slice(offset, length);
-    let options = RecordBatchOptions::new().with_row_count(Some(length));
-    let columns = slice.columns().iter().map(|column| {
+    with_columns(&batch.slice(offset, length), |column| {
+        let data = column.to_data();
+        let slice = match data.data_type() {
+            DataType::Dictionary(_, _) => shrink(data),
+            _ => own(data),
+        };
+        slice.map(make_array)
+    })
+}
+
+/// The batch with other columns in the place of those that may share much with other rows.
+fn with_columns(
+    batch: &RecordBatch,
+    other: impl Fn(&ArrayRef) -> Result<ArrayRef, ArrowError>,
+) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| {
         if has_views_or_values(column.data_type()) {
-            shrink(column.to_data()).map(make_array)
+            other(column)
         } else {
             Ok(Arc::clone(column))
         }
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    RecordBatch::try_new_with_options(slice.schema(), columns, &options)
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns, &options)
 }
 
 fn has_views_or_values(data_type: &DataType) -> bool {
@@ -153,7 +189,8 @@ fn has_views_or_values(data_type: &DataType) -> bool {
 mod tests {
     use super::*;
     use arrow::array::{
-        BooleanArray, DictionaryArray, Int64Array, StringViewArray, UInt16Array, types::UInt16Type,
+        BooleanArray, DictionaryArray, Int64Array, ListArray, ListBuilder, StringViewArray,
+        StringViewBuilder, UInt16Array, types::UInt16Type,
     };
 
     fn batch(column: ArrayRef) -> RecordBatch {
@@ -212,5 +249,46 @@ mod tests {
         assert!(measured.retained < 4096, "{}", measured.retained);
         let values = measured.batch.column(0).as_string_view();
         assert_eq!(values.value(1), text(9000));
+    }
+
+    /// So many lists of one text each, which no view holds by itself.
+    fn lists(rows: i32) -> ListArray {
+        let mut lists = ListBuilder::new(StringViewBuilder::new());
+        for row in 0..rows {
+            let text = format!("a text that is too long to be held in a view {row}");
+            lists.values().append_value(text);
+            lists.append(true);
+        }
+        lists.finish()
+    }
+
+    fn retained(batch: &RecordBatch) -> u64 {
+        let data: Vec<_> = batch.columns().iter().map(|c| c.to_data()).collect();
+        retained_by(&data)
+    }
+
+    #[test]
+    fn a_slice_of_lists_has_no_more_than_its_share() {
+        let whole = batch(Arc::new(lists(10_000)));
+        let all = retained(&whole);
+        for offset in [0, 3_000, 9_900] {
+            let few = slice(&whole, offset, 100).unwrap();
+            assert_eq!(few, whole.slice(offset, 100));
+            assert!(retained(&few) < all / 20, "{} of {all}", retained(&few));
+            let (few, bytes) = trimmed(&whole.slice(offset, 100)).unwrap();
+            assert_eq!(few, whole.slice(offset, 100));
+            assert!(retained(&few) < all / 20, "{} of {all}", retained(&few));
+            assert!((4_500..10_000).contains(&bytes), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn views_of_the_same_bytes_are_not_given_a_copy_each() {
+        let one = StringViewArray::from_iter_values(["x".repeat(100_000)]);
+        let same = arrow::compute::take(&one, &Int64Array::from(vec![0; 1000]), None).unwrap();
+        let whole = batch(same);
+        for some in [slice(&whole, 10, 500).unwrap(), trimmed(&whole).unwrap().0] {
+            assert!(retained(&some) < 300_000, "{}", retained(&some));
+        }
     }
 }

@@ -83,25 +83,40 @@ fn window(child: &ArrayData, offset: usize, length: usize) -> u64 {
 }
 
 fn used_by_views(data: &ArrayData) -> u64 {
-    // A view of up to 12 bytes holds its value itself.
-    const INLINE: u32 = 12;
+    // Values may share bytes, as those of a dictionary-encoded column do.
+    referred_by_views(data).min(held_by_views(data)) + size_of_val(views(data)) as u64
+}
+
+/// Whether values share bytes: a copy of each would take more than there are.
+pub(super) fn views_overlap(data: &ArrayData) -> bool {
+    referred_by_views(data) > held_by_views(data)
+}
+
+fn views(data: &ArrayData) -> &[u128] {
     let views = data
         .buffers()
         .first()
         .map(|buffer| buffer.typed_data::<u128>())
         .unwrap_or_default();
-    let views = views
+    views
         .get(data.offset()..data.offset() + data.len())
-        .unwrap_or_default();
-    let referred: u64 = views
-        .iter()
-        .map(|view| *view as u32)
+        .unwrap_or_default()
+}
+
+/// Bytes of the values that are not held by their views themselves.
+fn referred_by_views(data: &ArrayData) -> u64 {
+    // A view of up to 12 bytes holds its value itself.
+    const INLINE: u32 = 12;
+    let lengths = views(data).iter().map(|view| *view as u32);
+    lengths
         .filter(|length| *length > INLINE)
         .map(u64::from)
-        .sum();
-    // Values may share bytes, as those of a dictionary-encoded column do.
-    let held: u64 = data.buffers().iter().skip(1).map(|b| b.len() as u64).sum();
-    referred.min(held) + size_of_val(views) as u64
+        .sum()
+}
+
+/// Bytes of the buffers that the views point into.
+fn held_by_views(data: &ArrayData) -> u64 {
+    data.buffers().iter().skip(1).map(|b| b.len() as u64).sum()
 }
 
 /// Bytes of all allocations that the arrays keep alive, each counted once.

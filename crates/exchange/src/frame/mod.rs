@@ -14,6 +14,7 @@ pub(crate) use checksum::is_damaged;
 pub(crate) use coalesce::{Pending, Piece, split};
 pub(crate) use codec::{Encoded, FrameCodec, Packing, with_schema};
 pub(crate) use compact::compact;
+pub use compact::trimmed;
 pub(crate) use measure::{Allocations, overhead, used};
 
 /// Rows that complete a frame.
