@@ -1,13 +1,13 @@
 //! Small outputs that travel inside the final state instead of lying in the store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use paceline_exchange::trimmed;
 use paceline_model::{ByteSize, OutputSummary, PartitionRange};
 
 /// The batches of an output that may yet turn out to be small.
@@ -30,17 +30,17 @@ impl Collected {
         if self.bytes >= limit.0 {
             return Err(batch);
         }
-        let Ok(batch) = without_shared_views(&batch) else {
+        // What is sent is all that the arrays hold, of other rows as well.
+        let Ok((rows, bytes)) = trimmed(&batch) else {
             return Err(batch);
         };
-        let bytes = slice_bytes(&batch);
         if self.bytes + bytes > limit.0 {
             return Err(batch);
         }
         self.bytes += bytes;
-        self.rows += batch.num_rows() as u64;
+        self.rows += rows.num_rows() as u64;
         *self.partition_bytes.entry(partition).or_default() += bytes;
-        self.batches.entry(partition).or_default().push(batch);
+        self.batches.entry(partition).or_default().push(rows);
         Ok(())
     }
 
@@ -75,38 +75,13 @@ impl Collected {
     }
 }
 
-/// Bytes of a batch's rows, without those of parents that it is a slice of.
-pub(super) fn slice_bytes(batch: &RecordBatch) -> u64 {
-    batch
-        .columns()
-        .iter()
-        .map(|column| {
-            column
-                .to_data()
-                .get_slice_memory_size()
-                .unwrap_or_else(|_| column.get_array_memory_size()) as u64
-        })
-        .sum()
-}
-
-/// An array of views keeps, and would send, every buffer that any of its ancestors had.
-fn without_shared_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().map(compact).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(batch.schema(), columns, &options)
-}
-
-fn compact(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
-        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-        _ => column.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringViewArray};
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, Int64Array, ListBuilder, RecordBatchOptions, StringViewArray, StringViewBuilder,
+    };
     use arrow::datatypes::Schema;
     use arrow::ipc::reader::StreamReader;
 
@@ -148,17 +123,39 @@ mod tests {
         assert_eq!(collected.into_batches().count(), 1);
     }
 
+    /// A text of 100 bytes.
+    fn text(n: usize) -> String {
+        format!("{n:0>100}")
+    }
+
     #[test]
-    fn a_few_rows_of_a_large_array_of_views_are_small() {
-        let text = |n| format!("{n:0>100}");
-        let column: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..10_000).map(text)));
+    fn the_texts_that_views_point_at_are_counted() {
+        let column: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..10).map(text)));
         let batch = RecordBatch::try_from_iter([("t", column)]).unwrap();
         let mut collected = Collected::default();
-        let few = batch.slice(7_000, 2);
-        collected.add(0, few.clone(), ByteSize(1_000)).unwrap();
-        let bytes = collected.encode(&batch.schema()).unwrap();
-        assert!(bytes.len() < 2_000, "{}", bytes.len());
-        assert_eq!(decode(&bytes), [few]);
+        assert!(collected.add(0, batch.clone(), ByteSize(1_000)).is_err());
+        collected.add(0, batch, ByteSize(2_000)).unwrap();
+        assert_eq!(collected.summary(PartitionRange::new(0, 1)).bytes, 1_160);
+    }
+
+    #[test]
+    fn a_few_rows_of_a_large_array_of_views_are_small() {
+        let plain: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..10_000).map(text)));
+        let mut lists = ListBuilder::new(StringViewBuilder::new());
+        for n in 0..10_000 {
+            lists.values().append_value(text(n));
+            lists.append(true);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        for column in [plain, lists] {
+            let batch = RecordBatch::try_from_iter([("t", column)]).unwrap();
+            let mut collected = Collected::default();
+            let few = batch.slice(7_000, 2);
+            collected.add(0, few.clone(), ByteSize(1_000)).unwrap();
+            let bytes = collected.encode(&batch.schema()).unwrap();
+            assert!(bytes.len() < 2_000, "{}", bytes.len());
+            assert_eq!(decode(&bytes), [few]);
+        }
     }
 
     #[test]

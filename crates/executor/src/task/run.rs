@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -14,7 +14,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::inline::slice_bytes;
 use super::outcome::Outcome;
 use super::output::TaskOutput;
 use super::source::TaskSource;
@@ -183,7 +182,7 @@ impl Section {
             let batch = batch.map_err(|e| failure(&e))?;
             if batch.num_rows() > 0 {
                 self.progress
-                    .add(batch.num_rows() as u64, slice_bytes(&batch));
+                    .add(batch.num_rows() as u64, about_bytes(&batch));
                 self.write(batch).await?;
             }
             // A source that is always ready would keep its thread from everybody else.
@@ -204,6 +203,16 @@ impl Section {
             }
         }
     }
+}
+
+/// About how many bytes the rows have, for whoever watches. What views point at does not count: there
+/// would be a look at each value.
+fn about_bytes(batch: &RecordBatch) -> u64 {
+    let bytes = batch.columns().iter().map(|column| {
+        let rows = column.to_data().get_slice_memory_size();
+        rows.unwrap_or_else(|_| column.get_array_memory_size()) as u64
+    });
+    bytes.sum()
 }
 
 async fn write_divided(output: &TaskOutput, divided: Divided) -> Result<(), QueryError> {
