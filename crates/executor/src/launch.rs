@@ -10,10 +10,11 @@ use paceline_model::{
     QueryId, StageId, TaskId,
 };
 use paceline_plan::SessionSettings;
-use paceline_proto::{Malformed, cluster, output_locations, partition_range};
+use paceline_proto::cluster::task_state::State;
+use paceline_proto::{Malformed, cluster, error_to_failed, output_locations, partition_range};
 use tokio_util::sync::CancellationToken;
 
-use crate::book::{Begin, LinkId, LiveAttempt, PlanProblem, Progress, Refusal};
+use crate::book::{Begin, Completion, LinkId, LiveAttempt, PlanProblem, Progress, Refusal};
 use crate::node::{Node, Phase};
 use crate::task::{Work, attempt};
 
@@ -194,23 +195,16 @@ fn begin(
             return Ok(());
         }
     };
-    let Ok(place) = node.slots.enqueue(task.slots) else {
-        node.metrics
-            .refused
-            .with_label_values(&["queue_full"])
-            .inc();
-        let message = format!(
-            "too many tasks wait for slots at executor {}",
-            node.identity.executor
-        );
-        node.tell_failed(id, &QueryError::new(ErrorClass::Resource, message));
-        return Ok(());
-    };
     let cancel = CancellationToken::new();
     let progress = Arc::new(Progress::default());
     let live = LiveAttempt::new(cancel.clone(), progress.clone());
     let begun = node.book.lock().begin(id, orders.epoch, live)?;
     let Begin::Started(serial) = begun else {
+        return Ok(());
+    };
+    // After that: a repetition needs no place, and must not fail what it repeats for want of one.
+    let Ok(place) = node.slots.enqueue(task.slots) else {
+        no_place(node, id, serial);
         return Ok(());
     };
     node.metrics.attempts.inc();
@@ -228,3 +222,25 @@ fn begin(
         .spawn_on(attempt(node.clone(), work), &node.query_threads);
     Ok(())
 }
+
+/// Ends an attempt that cannot even wait.
+fn no_place(node: &Node, id: OutputId, serial: u64) {
+    node.metrics
+        .refused
+        .with_label_values(&["queue_full"])
+        .inc();
+    let message = format!(
+        "too many tasks wait for slots at executor {}",
+        node.identity.executor
+    );
+    let error = QueryError::new(ErrorClass::Resource, message);
+    node.conclude(Completion {
+        id,
+        serial,
+        state: State::Failed(error_to_failed(&error)),
+        holds_output: false,
+    });
+}
+
+#[cfg(test)]
+mod tests;
