@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use paceline_model::{Epoch, OutputId, QueryId, SchedulerId, StageId};
+use paceline_model::{Epoch, OutputId, QueryId, SchedulerId};
 use paceline_proto::{cluster, query_bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Begin, LiveAttempt, PlanProblem};
 use super::links::LinkId;
+use super::live::{Begin, LiveAttempt};
 use super::{Book, Refusal};
 
 impl Book {
@@ -111,18 +110,6 @@ impl Book {
             link.passing.extend(live);
             link.wake.notify_one();
         }
-    }
-
-    /// The plan of a stage for a launch that was admitted in that epoch: the one kept here, or the one
-    /// sent.
-    pub(crate) fn plan(
-        &mut self,
-        query: QueryId,
-        stage: StageId,
-        epoch: Epoch,
-        sent: Option<Bytes>,
-    ) -> Result<Bytes, PlanProblem> {
-        self.held.plan(query, stage, epoch, sent)
     }
 
     /// Forgets the attempts, outputs and plans of a query whose new owner planned it afresh.

@@ -1,93 +1,22 @@
 //! What is held of each query.
 
+mod copies;
+mod plans;
+
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use paceline_model::{Epoch, OutputId, QueryId, SchedulerId, StageId};
 use paceline_proto::cluster::task_state::State;
 use paceline_proto::{attempt_ref, cluster, query_bytes};
 use tokio_util::sync::CancellationToken;
 
+use super::live::{Begin, LiveAttempt};
 use super::{Refusal, task_state};
+use copies::{output_alone, result_bytes};
+use plans::Plan;
 
-/// Bytes of results kept in copies, of all queries together. As long as owners live nobody asks for them,
-/// so what is beyond that is not kept.
-const COPIES_BYTES: usize = 64 << 20;
-
-/// How far an attempt is. Written by its partitions, read by heartbeats.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) started: AtomicBool,
-    pub(crate) rows: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-}
-
-impl Progress {
-    pub(crate) fn add(&self, rows: u64, bytes: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn running(&self) -> cluster::Running {
-        cluster::Running {
-            rows: self.rows.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// An attempt that waits or runs.
-#[derive(Debug, Default)]
-pub(crate) struct LiveAttempt {
-    /// Stops it.
-    pub(crate) cancel: CancellationToken,
-    pub(crate) progress: Arc<Progress>,
-    /// What its owner last heard of it.
-    reported: Option<cluster::Running>,
-    /// Tells apart two attempts of the same name, of which the former was dropped with its query.
-    serial: u64,
-}
-
-impl LiveAttempt {
-    pub(crate) fn new(cancel: CancellationToken, progress: Arc<Progress>) -> Self {
-        LiveAttempt {
-            cancel,
-            progress,
-            ..LiveAttempt::default()
-        }
-    }
-}
-
-/// What came of noting an attempt.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// It is live now, under this serial.
-    Started(u64),
-    /// It was live already: the launch is a repetition.
-    Live,
-    /// Its output is held already: the launch is a repetition.
-    Finished,
-}
-
-/// Why there is no plan to run.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PlanProblem {
-    /// None was sent and none is kept.
-    Missing,
-    /// In one epoch the stage has one plan, and another one is in use.
-    Conflict,
-    /// Whoever launches may not command the query any more.
-    Refused(Refusal),
-}
-
-impl From<Refusal> for PlanProblem {
-    fn from(refusal: Refusal) -> Self {
-        PlanProblem::Refused(refusal)
-    }
-}
+pub(crate) use plans::PlanProblem;
 
 #[derive(Debug)]
 struct HeldQuery {
@@ -102,13 +31,6 @@ struct HeldQuery {
     /// Ends that brought the owner a result: it may die before anybody has read that, and then the next
     /// one is brought it.
     copies: BTreeMap<OutputId, cluster::TaskState>,
-}
-
-#[derive(Debug)]
-struct Plan {
-    bytes: Bytes,
-    /// The last epoch in which it came.
-    epoch: Epoch,
 }
 
 #[derive(Debug, Default)]
@@ -194,36 +116,6 @@ impl Held {
             .collect()
     }
 
-    /// The plan for launches of a stage in that epoch. That of a former owner gives way to the one that is
-    /// sent: its attempts have theirs with them, and have numbers of their own; what becomes of them and
-    /// their outputs the present owner says, one by one.
-    pub(super) fn plan(
-        &mut self,
-        query: QueryId,
-        stage: StageId,
-        epoch: Epoch,
-        sent: Option<Bytes>,
-    ) -> Result<Bytes, PlanProblem> {
-        let held = self.queries.get_mut(&query).ok_or(Refusal::Ended)?;
-        held.obeys(epoch)?;
-        let bytes = match (held.plans.get(&stage), sent) {
-            (None, None) => return Err(PlanProblem::Missing),
-            (Some(kept), None) => return Ok(kept.bytes.clone()),
-            (Some(kept), Some(sent))
-                if kept.epoch == epoch && kept.bytes != sent && held.is_using(stage) =>
-            {
-                return Err(PlanProblem::Conflict);
-            }
-            (_, Some(sent)) => sent,
-        };
-        let plan = Plan {
-            bytes: bytes.clone(),
-            epoch,
-        };
-        held.plans.insert(stage, plan);
-        Ok(bytes)
-    }
-
     /// Forgets all but the ownership.
     pub(super) fn clear(&mut self, query: QueryId) -> Vec<CancellationToken> {
         let Some(held) = self.queries.get_mut(&query) else {
@@ -289,28 +181,6 @@ impl Held {
         }
     }
 
-    /// Keeps an end that brings the owner a result until the query ends, if there is room.
-    pub(super) fn keep_copy(&mut self, id: OutputId, state: &cluster::TaskState) {
-        let bytes = result_bytes(state);
-        let (Some(State::Finished(finished)), Some(held)) =
-            (&state.state, self.queries.get_mut(&id.query))
-        else {
-            return;
-        };
-        if bytes == 0 || self.copied + bytes > COPIES_BYTES {
-            return;
-        }
-        let finished = cluster::Finished {
-            inline_result: finished.inline_result.clone(),
-            ..output_alone(state)
-        };
-        let copy = task_state(id, State::Finished(finished));
-        self.copied += bytes;
-        if let Some(former) = held.copies.insert(id, copy) {
-            self.copied -= result_bytes(&former);
-        }
-    }
-
     pub(super) fn finished(&self, query: QueryId) -> Vec<OutputId> {
         self.queries
             .get(&query)
@@ -341,11 +211,8 @@ impl Held {
         let mut states = Vec::new();
         for held in self.of(scheduler) {
             for (id, attempt) in &mut held.live {
-                let now = attempt.progress.running();
-                let started = attempt.progress.started.load(Ordering::Relaxed);
-                if started && attempt.reported.as_ref() != Some(&now) {
-                    attempt.reported = Some(now);
-                    states.push(task_state(*id, State::Running(now)));
+                if let Some(news) = attempt.news() {
+                    states.push(task_state(*id, State::Running(news)));
                 }
             }
         }
@@ -441,25 +308,5 @@ impl HeldQuery {
             running: self.live.keys().map(|id| attempt_ref(*id)).collect(),
             owner: self.owner.to_string(),
         }
-    }
-}
-
-/// Of a finished attempt what an inventory says: how it ran was told with its end.
-fn output_alone(state: &cluster::TaskState) -> cluster::Finished {
-    let output = match &state.state {
-        Some(State::Finished(finished)) => finished.output.clone(),
-        _ => None,
-    };
-    cluster::Finished {
-        output,
-        ..cluster::Finished::default()
-    }
-}
-
-/// How much of a result a state brings along.
-fn result_bytes(state: &cluster::TaskState) -> usize {
-    match &state.state {
-        Some(State::Finished(finished)) => finished.inline_result.as_ref().map_or(0, Bytes::len),
-        _ => 0,
     }
 }

@@ -19,6 +19,7 @@ mod commands;
 mod ended;
 mod held;
 mod links;
+mod live;
 mod outbox;
 
 use std::time::Instant;
@@ -27,8 +28,9 @@ use paceline_model::{Epoch, OutputId, QueryId, SchedulerId};
 use paceline_proto::{attempt_ref, cluster, query_bytes};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use held::{Begin, LiveAttempt, PlanProblem, Progress};
+pub(crate) use held::PlanProblem;
 pub(crate) use links::{Link, LinkId};
+pub(crate) use live::{Begin, LiveAttempt, Progress};
 
 use ended::Ended;
 use held::Held;
