@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::budget::ReadBudget;
 use super::peers::Peers;
-use super::sequence::{Route, Sequence};
+use super::route::Route;
+use super::sequence::Sequence;
 use crate::error::ReadError;
 use crate::frame::FrameCodec;
 use crate::metrics::ExchangeMetrics;

@@ -7,6 +7,7 @@ mod lane;
 mod link;
 mod local;
 mod peers;
+mod route;
 mod sequence;
 
 pub use input::{InputReader, ReadBytes, StageOutputs, Which};
