@@ -8,6 +8,7 @@ mod manifest;
 mod output;
 mod registry;
 mod spill;
+mod target;
 mod writer;
 
 pub(crate) use budget::{Account, Charge};
