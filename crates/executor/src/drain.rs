@@ -44,7 +44,7 @@ pub(crate) async fn supervise(node: Arc<Node>, network: TaskTracker) {
     stop_attempts(&node).await;
     // A statement of its own: whoever says how much is in use must not wait until all is removed.
     let means = node.means.lock().take();
-    // Streams that read from here end by that, and the server with them.
+    // Whoever reads is told so, and all streams end with the stop.
     if let Some(means) = means {
         for (id, _) in means.store.finished() {
             means.store.release(&id);

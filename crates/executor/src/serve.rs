@@ -14,8 +14,8 @@ use crate::StartError;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long open streams may go on once the executor stops.
-const LAST_STREAMS: Duration = Duration::from_secs(1);
+/// How long connections may take to close once the executor stops.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
 
 /// Takes the address. Connections wait until [`serve`] takes them.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -26,7 +26,8 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     bound.map_err(|source| StartError::Bind { address, source })
 }
 
-/// Serves until the stop, and a moment longer for streams that are open then.
+/// Serves until the stop, and a moment longer for connections that are open then: their streams end with
+/// the stop.
 pub(crate) async fn serve(
     listener: tokio::net::TcpListener,
     store: OutputStore,
@@ -36,17 +37,17 @@ pub(crate) async fn serve(
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(DataPlane::new(store).into_server())
+        .add_service(DataPlane::new(store, stop.clone()).into_server())
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let too_late = async {
         stop.cancelled().await;
         #[expect(
             clippy::disallowed_methods,
-            reason = "streams that are open get a moment when the process ends"
+            reason = "connections that are open get a moment when the process ends"
         )]
-        tokio::time::sleep(LAST_STREAMS).await;
+        tokio::time::sleep(LAST_CONNECTIONS).await;
     };
-    // Cancel safety: dropping the server ends its streams, which their readers take for a loss.
+    // Cancel safety: a server that is dropped takes no connections; those that it took are on their own.
     tokio::select! {
         served = serving => {
             if let Err(error) = served {

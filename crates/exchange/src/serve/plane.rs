@@ -11,6 +11,7 @@ use paceline_proto::exchange;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::lanes::Lanes;
@@ -31,12 +32,14 @@ const FRAMES_AHEAD: usize = 2;
 #[derive(Debug, Clone)]
 pub struct DataPlane {
     store: OutputStore,
+    stop: CancellationToken,
 }
 
 impl DataPlane {
-    /// A data plane for that store.
-    pub fn new(store: OutputStore) -> Self {
-        DataPlane { store }
+    /// A data plane for that store. Its streams end with the `stop`, also those that their readers leave
+    /// alone; a server that is told to stop would wait for them.
+    pub fn new(store: OutputStore, stop: CancellationToken) -> Self {
+        DataPlane { store, stop }
     }
 
     /// The service, to be added to a tonic server. The server should have `TCP_NODELAY` on.
@@ -85,7 +88,12 @@ impl FlightService for DataPlane {
     ) -> Answer<Self::DoExchangeStream> {
         let packing = self.packing(&request);
         let mut inbound = request.into_inner();
-        let first = inbound.message().await?;
+        // Cancel safety: with the stop nothing is wanted of the stream any more.
+        let first = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Status::unavailable("this executor stops")),
+            first = inbound.message() => first?,
+        };
         let descriptor = first.and_then(|message| message.flight_descriptor);
         let command = descriptor
             .ok_or_else(|| Status::invalid_argument("the first message has no descriptor"))?
@@ -96,9 +104,14 @@ impl FlightService for DataPlane {
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
         let session = Session::new(self.store.clone(), &request, packing, lanes, sender)?;
         let counted = Counted::new(&self.store.metrics().serving_streams);
+        let stop = self.stop.clone();
         // Ends by itself when either side of the stream is gone.
         tokio::spawn(async move {
-            session.run(inbound).await;
+            // Cancel safety: a session that is dropped ends the stream, which its reader takes for a loss.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = session.run(inbound) => {}
+            }
             drop(counted);
         });
         Ok(Response::new(ReceiverStream::new(receiver).boxed()))

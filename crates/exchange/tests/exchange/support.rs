@@ -23,6 +23,7 @@ use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -67,7 +68,7 @@ impl Holder {
         let address = listener.local_addr().unwrap().to_string();
         let server = tonic::transport::Server::builder()
             .tcp_nodelay(true)
-            .add_service(DataPlane::new(store.clone()).into_server())
+            .add_service(DataPlane::new(store.clone(), CancellationToken::new()).into_server())
             .serve_with_incoming(TcpListenerStream::new(listener));
         Holder {
             store,

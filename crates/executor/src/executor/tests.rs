@@ -1,12 +1,16 @@
 //! Whatever tasks do to their threads, the executor says that it is alive, and obeys.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use futures::StreamExt;
+use paceline_exchange::{InputReader, StageOutputs, Which};
 use paceline_model::{
-    Attempt, ByteSize, ErrorClass, OutputId, PartitionRange, QueryError, QueryId, StageId, TaskId,
+    Attempt, ByteSize, ErrorClass, OutputId, OutputLocation, PartitionRange, QueryError, QueryId,
+    StageId, TaskId,
 };
 use paceline_proto::cluster;
 use paceline_proto::cluster::task_state::State;
@@ -91,10 +95,14 @@ async fn heartbeats_go_on_while_every_query_thread_is_blocked() {
     soon("the threads are free again", next).await.unwrap();
 }
 
+fn thousand() -> RecordBatch {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+    RecordBatch::try_from_iter([("n", column)]).unwrap()
+}
+
 /// Leaves an output on disk.
 async fn leave(executor: &Executor, id: OutputId) {
-    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
-    let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+    let batch = thousand();
     let store = executor.node.means().unwrap().store;
     let writer = store
         .create(id, batch.schema(), PartitionRange::new(0, 1))
@@ -148,4 +156,48 @@ async fn operators_spill_into_what_goes_with_the_store() {
     let scratch = means.store.scratch();
     assert!(scratch.starts_with(directory.path()));
     assert_eq!(names(scratch).len(), 1, "the engine has a directory there");
+}
+
+/// Directories in which executors keep outputs.
+fn homes(directory: &TempDir) -> usize {
+    let entries = std::fs::read_dir(directory.path().join("exchange")).unwrap();
+    let homes = entries.flatten().filter(|entry| entry.path().is_dir());
+    homes.count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_no_reader_and_leaves_nothing() {
+    let scheduler = Scheduler::start("scheduler-a").await;
+    let (executor, directory) = executor(&scheduler);
+    let left = output();
+    leave(&executor, left).await;
+    let location = OutputLocation {
+        task: left.task,
+        attempt: left.attempt,
+        partitions: PartitionRange::new(0, 1),
+        executor: executor.id().clone(),
+        address: executor.address().to_string(),
+    };
+    // Only the first of these is asked for; so the stream stays open.
+    let at = StageOutputs {
+        schema: thousand().schema(),
+        outputs: vec![location],
+        range: PartitionRange::new(0, 2),
+    };
+    let reader = InputReader::new(
+        None,
+        Peers::new(PeerOptions::default()),
+        None,
+        left.query,
+        HashMap::from([(left.stage, at)]),
+        ByteSize::mib(1),
+        ExchangeMetrics::register(&Registry::new()).unwrap(),
+    );
+    let mut rows = reader.read(left.stage, Which::Partition(0)).unwrap();
+    let first = soon("rows come", rows.next()).await.unwrap().unwrap();
+    assert_eq!((first.num_rows(), homes(&directory)), (1000, 1));
+    executor.stop();
+    soon("it stops", executor.done()).await;
+    assert_eq!(homes(&directory), 0, "the stream has the store");
+    drop((rows, reader));
 }
