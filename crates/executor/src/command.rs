@@ -72,7 +72,7 @@ impl Node {
         drop(book);
         match released {
             Ok(outputs) => {
-                self.release(&outputs);
+                self.release(query, &outputs);
                 self.notify_changed();
             }
             Err(refusal) => self.refused("release", query, refusal),

@@ -168,25 +168,27 @@ impl Node {
             wanted
         };
         if held && !wanted {
-            self.release(&[id]);
+            self.release(id.query, &[id]);
         }
         self.notify_changed();
     }
 
-    /// Frees outputs that the book has forgotten.
-    pub(crate) fn release(&self, outputs: &[OutputId]) {
-        self.free(|store| outputs.iter().for_each(|id| store.release(id)));
+    /// Frees outputs of a query that the book has forgotten.
+    pub(crate) fn release(&self, query: QueryId, outputs: &[OutputId]) {
+        self.free(query, |store| {
+            outputs.iter().for_each(|id| store.release(id))
+        });
     }
 
     /// Removing large files and giving much memory back takes a while; others on this thread must not wait
-    /// for it.
+    /// for it. Most queries leave nothing, and have nobody else take this thread's work over.
     #[expect(
         clippy::disallowed_methods,
         reason = "the network threads are few and go on with other work; a command is answered only \
                   when what it drops is gone"
     )]
-    fn free(&self, free: impl FnOnce(&OutputStore)) {
-        let Some(means) = self.means() else {
+    fn free(&self, query: QueryId, free: impl FnOnce(&OutputStore)) {
+        let Some(means) = self.means().filter(|means| means.store.holds(query)) else {
             return;
         };
         let free = || {
@@ -226,7 +228,7 @@ impl Node {
         for attempt in live {
             attempt.cancel();
         }
-        self.free(|store| store.release_query(query));
+        self.free(query, |store| store.release_query(query));
         self.notify_changed();
     }
 }

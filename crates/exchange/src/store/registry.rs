@@ -142,6 +142,11 @@ impl OutputStore {
         }
     }
 
+    /// Whether any output of a query is held, finished or not.
+    pub fn holds(&self, query: QueryId) -> bool {
+        self.inner.outputs.lock().contains_key(&query)
+    }
+
     /// Drops all outputs of a query.
     pub fn release_query(&self, query: QueryId) {
         let of_query = self.inner.outputs.lock().remove(&query);

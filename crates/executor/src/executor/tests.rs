@@ -144,6 +144,24 @@ async fn heartbeats_go_on_while_what_an_ended_query_left_is_freed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_query_that_left_nothing_waits_for_nothing() {
+    let mut scheduler = Scheduler::start("scheduler-a").await;
+    let (executor, _directory) = executor(&scheduler);
+    let mut attached = scheduler.attached().await;
+    // Of another query.
+    leave(&executor, output()).await;
+    let (arrived, mut arrivals) = unbounded_channel();
+    let never = Arc::new(Barrier::new(2));
+    executor.node.gate.close(arrived, never);
+    attached.end(0, output().query).await;
+    let next = output();
+    attached.cancel(0, next).await;
+    let cancelled = State::Cancelled(cluster::Cancelled {});
+    assert_eq!(attached.ended(next).await, cancelled);
+    assert!(arrivals.try_recv().is_err(), "there is nothing to free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_spill_into_what_goes_with_the_store() {
     let scheduler = Scheduler::start("scheduler-a").await;
     let (executor, directory) = executor(&scheduler);
