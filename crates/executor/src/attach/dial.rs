@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use paceline_model::SchedulerId;
 use tokio::sync::mpsc;
@@ -20,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// A stream that lasted so long worked. One that is lost sooner may be lost in the same way again.
+const WORKED: Duration = Duration::from_secs(1);
+
 /// Dials until told to end. `scheduler` is who is expected there, if that is known: while it is
 /// attached by way of another address, this one rests.
 pub(super) async fn keep_attached(
@@ -36,12 +39,14 @@ pub(super) async fn keep_attached(
             if let Some(scheduler) = &scheduler {
                 detached(&node, scheduler).await;
             }
+            let begun = Instant::now();
             let ended = once(&node, address, &mut scheduler, &heard).await;
+            let wait = next_pause(&node, address, (ended, begun.elapsed()), &mut pause);
             #[expect(
                 clippy::disallowed_methods,
                 reason = "between two tries at a scheduler that is not there"
             )]
-            tokio::time::sleep(next_pause(&node, address, ended, &mut pause)).await;
+            tokio::time::sleep(wait).await;
         }
     };
     tokio::select! {
@@ -83,13 +88,20 @@ async fn connect(address: SocketAddr) -> Result<Channel, tonic::transport::Error
         .await
 }
 
-fn next_pause(node: &Node, address: SocketAddr, ended: Ended, pause: &mut Pause) -> Duration {
+fn next_pause(
+    node: &Node,
+    address: SocketAddr,
+    (ended, lasted): (Ended, Duration),
+    pause: &mut Pause,
+) -> Duration {
     let count = |outcome| node.metrics.attaches.with_label_values(&[outcome]).inc();
     match ended {
         Ended::Lost(scheduler, reason) => {
             count("attached");
             tracing::info!(%scheduler, %address, "attach stream lost: {reason}");
-            pause.reset();
+            if lasted >= WORKED {
+                pause.reset();
+            }
             pause.next()
         }
         Ended::Superseded => {
@@ -130,4 +142,25 @@ fn with_sources(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_is_lost_as_it_begins_is_not_dialed_again_and_again_at_once() {
+        let node = Node::idle();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut pause = Pause::default();
+        let mut lost_after = |lasted| {
+            let ended = Ended::Lost(SchedulerId::new("a"), "it cannot be read".to_string());
+            next_pause(&node, address, (ended, lasted), &mut pause)
+        };
+        assert_eq!(lost_after(Duration::ZERO), Duration::ZERO, "once it is");
+        let pauses: Vec<_> = (0..20).map(|_| lost_after(Duration::ZERO)).collect();
+        assert!(pauses[0] > Duration::ZERO);
+        assert!(pauses[19] >= Duration::from_millis(500), "{pauses:?}");
+        assert_eq!(lost_after(WORKED), Duration::ZERO, "it worked");
+    }
 }
