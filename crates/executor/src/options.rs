@@ -160,7 +160,19 @@ impl ExecutorOptions {
             }),
             None => Ok(bound.to_string()),
             Some(address) if is_host_and_port(address) => Ok(address.clone()),
-            Some(host) => Ok(format!("{host}:{}", bound.port())),
+            Some(host) => {
+                let address = format!("{host}:{}", bound.port());
+                if is_host_and_port(&address) {
+                    return Ok(address);
+                }
+                Err(StartError::Option {
+                    option: "advertise",
+                    problem: format!(
+                        "is '{host}', which nobody can dial; write a host name or an address, with \
+                         [] around one that has colons, and a port after it if it has another"
+                    ),
+                })
+            }
         }
     }
 }
@@ -213,5 +225,12 @@ mod tests {
         assert_eq!(named.advertised(any).unwrap(), "host:7");
         named.advertise = Some("[::1]:9".to_string());
         assert_eq!(named.advertised(any).unwrap(), "[::1]:9");
+        named.advertise = Some("[::1]".to_string());
+        assert_eq!(named.advertised(any).unwrap(), "[::1]:7");
+        for strange in ["http://host", "http://host:9", "::1", "", "host:port"] {
+            named.advertise = Some(strange.to_string());
+            let error = named.advertised(any).unwrap_err().to_string();
+            assert!(error.contains("'advertise'"), "{strange}: {error}");
+        }
     }
 }
