@@ -11,12 +11,18 @@ use paceline_model::{
 };
 use paceline_plan::SessionSettings;
 use paceline_proto::cluster::task_state::State;
-use paceline_proto::{Malformed, cluster, error_to_failed, output_locations, partition_range};
+use paceline_proto::{
+    MESSAGE_LIMIT, Malformed, cluster, error_to_failed, output_locations, partition_range,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::book::{Begin, Completion, LinkId, LiveAttempt, PlanProblem, Progress, Refusal};
 use crate::node::{Node, Phase};
 use crate::task::{Work, attempt};
+
+/// The most that goes into a final state, whatever a launch allows: it may take twice that, and the state
+/// has to fit into a message.
+const MOST_INLINE: ByteSize = ByteSize(MESSAGE_LIMIT as u64 / 4);
 
 /// What the attempts of one launch share.
 #[derive(Debug)]
@@ -138,7 +144,7 @@ fn orders(
         epoch,
         plan: plan(node, query, stage, epoch, launch.plan)?,
         inputs,
-        inline_limit: ByteSize(launch.inline_limit_bytes),
+        inline_limit: ByteSize(launch.inline_limit_bytes).min(MOST_INLINE),
         settings: SessionSettings(launch.settings.into_iter().collect()),
     })
 }

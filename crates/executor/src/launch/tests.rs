@@ -45,3 +45,16 @@ async fn a_launch_that_is_repeated_while_the_queue_is_full_fails_nothing() {
     let live = node.book.lock().live_attempts();
     assert_eq!((live, node.slots.queued()), (1, 1));
 }
+
+#[tokio::test]
+async fn no_more_goes_into_a_final_state_than_a_message_carries() {
+    let node = Node::idle();
+    let link = node.book.lock().attach(SchedulerId::new("a")).id;
+    node.book.lock().admit(link, QUERY, Epoch(0)).unwrap();
+    for (allowed, expected) in [(1 << 20, 1 << 20), (u64::MAX, MOST_INLINE.0)] {
+        let mut launch = launch_of(0);
+        launch.inline_limit_bytes = allowed;
+        let orders = orders(&node, QUERY, StageId(0), launch).unwrap();
+        assert_eq!(orders.inline_limit.0, expected);
+    }
+}
