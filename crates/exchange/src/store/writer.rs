@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use paceline_model::{OutputId, OutputSummary};
+use paceline_model::OutputSummary;
 
 use super::output::Output;
 use super::registry::OutputStore;
@@ -26,11 +26,6 @@ impl OutputWriter {
             output,
             finished: false,
         }
-    }
-
-    /// The output that is being written.
-    pub fn id(&self) -> OutputId {
-        self.output.id
     }
 
     /// Adds rows to a partition. Any number of tasks may write at the same time; rows that one of
