@@ -1,8 +1,8 @@
 //! Who may command, and who is told what: epochs, lost streams, new owners.
 
 use crate::common::{
-    Attached, ENDLESS, Launching, QUICK, Running, Scheduler, Tables, executor_with, new_query,
-    options, until,
+    Attached, ENDLESS, Launching, QUICK, Running, Scheduler, Tables, executor_with, launch_root,
+    new_query, options, until,
 };
 use paceline_model::{OutputId, PartitionRange, QueryId, StageGraph, StageId};
 use paceline_proto::cluster::from_scheduler::Message as Told;
@@ -11,10 +11,7 @@ use paceline_proto::{cluster, query_bytes};
 
 /// Launches a whole single-stage query as one task with one slot.
 async fn launch(to: &Attached, graph: &StageGraph, query: QueryId, epoch: u64) -> OutputId {
-    let stage = graph.root();
-    let all = PartitionRange::new(0, stage.partitions);
-    let launch = Launching::new(query, epoch, stage).inline(1 << 20);
-    launch.send(to, 0, 0, all, 1).await
+    launch_root(to, graph, query, (epoch, 0)).await
 }
 
 /// Takes a query over without changing anything.

@@ -1,6 +1,6 @@
 //! Queries over real plans: answers are right, errors are told apart, nothing is left.
 
-use crate::common::{Cluster, Launching, decode, lines, new_query, run_graph, until};
+use crate::common::{Cluster, Launching, decode, launch_root, lines, new_query, run_graph, until};
 use paceline_model::PartitionRange;
 use paceline_proto::cluster;
 use paceline_proto::cluster::task_state::State;
@@ -108,10 +108,8 @@ async fn an_error_of_the_statement_is_the_users_and_a_corrupt_file_is_named() {
     };
     let divide = "SELECT max(100 / (v - 3)) FROM t";
     let graph = cluster.tables.plan(divide, &[2]).await;
-    let all = PartitionRange::new(0, graph.root().partitions);
-    let launch = Launching::new(query, 0, graph.root()).inline(1000);
     let attached = &mut cluster.attached[0];
-    let id = launch.send(attached, 0, 0, all, 1).await;
+    let id = launch_root(attached, &graph, query, (0, 0)).await;
     let error = failed(attached.ended(id).await);
     assert_eq!(error.class, "user", "{error:?}");
     assert!(
@@ -129,10 +127,8 @@ async fn an_error_of_the_statement_is_the_users_and_a_corrupt_file_is_named() {
     bytes[4..footer].fill(0xa5);
     std::fs::write(victim, bytes).unwrap();
     let query = new_query();
-    let all = PartitionRange::new(0, graph.root().partitions);
-    let launch = Launching::new(query, 0, graph.root()).inline(1000);
     let attached = &mut cluster.attached[0];
-    let id = launch.send(attached, 0, 0, all, 1).await;
+    let id = launch_root(attached, &graph, query, (0, 0)).await;
     let error = failed(attached.ended(id).await);
     assert_eq!(error.class, "user", "{error:?}");
     assert!(error.message.contains("2.parquet"), "{error:?}");
@@ -187,10 +183,8 @@ async fn a_query_out_of_memory_says_so_and_leaves_the_executor_well() {
     let greedy = "SELECT count(*) FROM t a JOIN t b ON a.k = b.k AND a.s || a.v <> b.s || b.k";
     let graph = cluster.tables.plan(greedy, &[2]).await;
     let query = new_query();
-    let all = PartitionRange::new(0, graph.root().partitions);
-    let launch = Launching::new(query, 0, graph.root()).inline(1000);
     let attached = &mut cluster.attached[0];
-    let id = launch.send(attached, 0, 0, all, 1).await;
+    let id = launch_root(attached, &graph, query, (0, 0)).await;
     let State::Failed(error) = attached.ended(id).await else {
         panic!("it fitted");
     };
@@ -202,10 +196,8 @@ async fn a_query_out_of_memory_says_so_and_leaves_the_executor_well() {
 
     let sql = "SELECT count(*) FROM t";
     let graph = cluster.tables.plan(sql, &[2]).await;
-    let all = PartitionRange::new(0, graph.root().partitions);
-    let launch = Launching::new(new_query(), 0, graph.root()).inline(1000);
     let attached = &mut cluster.attached[0];
-    let id = launch.send(attached, 0, 0, all, 1).await;
+    let id = launch_root(attached, &graph, new_query(), (0, 0)).await;
     let State::Finished(finished) = attached.ended(id).await else {
         panic!("it did not recover");
     };
@@ -223,10 +215,8 @@ async fn a_sort_that_does_not_fit_spills_and_leaves_no_file() {
                (ORDER BY repeat(s, 2), k, d) AS n \
                FROM t CROSS JOIN generate_series(1, 30) AS more (d))";
     let graph = cluster.tables.plan(sql, &[1]).await;
-    let all = PartitionRange::new(0, graph.root().partitions);
-    let launch = Launching::new(new_query(), 0, graph.root()).inline(1000);
     let attached = &mut cluster.attached[0];
-    let id = launch.send(attached, 0, 0, all, 1).await;
+    let id = launch_root(attached, &graph, new_query(), (0, 0)).await;
     let finished = match attached.ended(id).await {
         State::Finished(finished) => finished,
         other => panic!("{other:?}"),

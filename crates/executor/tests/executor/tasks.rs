@@ -2,8 +2,8 @@
 //! send.
 
 use crate::common::{
-    Attached, Cluster, ENDLESS, LARGE, Launching, QUICK, decode, executor_with, lines, new_query,
-    options, soon, until,
+    Attached, Cluster, ENDLESS, LARGE, Launching, QUICK, decode, executor_with, launch_root, lines,
+    new_query, options, soon, until,
 };
 use bytes::Bytes;
 use paceline_executor::{Executor, ExecutorOptions, Phase, StartError};
@@ -18,10 +18,7 @@ fn cancelled() -> State {
 }
 
 async fn launch(to: &Attached, graph: &StageGraph, query: QueryId, task: u32) -> OutputId {
-    let stage = graph.root();
-    let all = PartitionRange::new(0, stage.partitions);
-    let launch = Launching::new(query, 0, stage).inline(1 << 20);
-    launch.send(to, task, 0, all, 1).await
+    launch_root(to, graph, query, (0, task)).await
 }
 
 fn failed(state: State) -> cluster::Failed {

@@ -87,6 +87,19 @@ impl Launching {
     }
 }
 
+/// Launches the last stage of a query as one task with one slot. What it finds comes back with its end.
+pub(crate) async fn launch_root(
+    to: &Attached,
+    graph: &StageGraph,
+    query: QueryId,
+    (epoch, task): (u64, u32),
+) -> OutputId {
+    let stage = graph.root();
+    let all = PartitionRange::new(0, stage.partitions);
+    let launch = Launching::new(query, epoch, stage).inline(1 << 20);
+    launch.send(to, task, 0, all, 1).await
+}
+
 /// Runs every stage over all executors, one task on each if the stage can be divided. The answer
 /// comes back inline. Says as well where the outputs of each stage lie.
 pub(crate) async fn run_graph(

@@ -8,7 +8,7 @@ mod scheduler;
 
 pub(crate) use cluster::{Cluster, Running, executor_with, new_query, options};
 pub(crate) use data::{Tables, lines};
-pub(crate) use drive::{ENDLESS, LARGE, Launching, QUICK, decode, run_graph};
+pub(crate) use drive::{ENDLESS, LARGE, Launching, QUICK, decode, launch_root, run_graph};
 pub(crate) use scheduler::{Attached, Scheduler};
 
 use std::time::Duration;
