@@ -44,8 +44,7 @@ fn listen(role: Role, configuration: &Configuration) -> Option<String> {
             ));
         }
     }
-    if listen.host.is_unspecified() && listen.advertise_host.is_empty() && role != Role::Standalone
-    {
+    if listen.host.is_unspecified() && listen.advertise_host.is_empty() {
         return Some(format!(
             "listen.host is {}, which nobody can dial; set listen.advertise_host to the name or \
              address under which this machine is reached",

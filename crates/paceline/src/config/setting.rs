@@ -10,6 +10,9 @@ use std::time::Duration;
 use paceline_model::ByteSize;
 use toml::Value;
 
+/// Longer is nothing that anybody waits for, and moments that lie further ahead cannot be reckoned with.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A text that an option cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found} is not {expected}")]
@@ -133,16 +136,21 @@ impl Setting for ByteSize {
     }
 }
 
-/// A length of time, written `500ms`, `2s` or `5min`.
+/// A length of time, written `500ms`, `2s` or `5min`; a century at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub Duration);
 
 impl Setting for Millis {
     const KIND: &'static str = "a duration, such as 500ms, 2s or 5min";
     fn from_text(text: &str) -> Result<Self, InvalidSetting> {
-        humantime::parse_duration(text.trim())
-            .map(Millis)
-            .map_err(|_| Self::invalid(text))
+        let time = humantime::parse_duration(text.trim()).map_err(|_| Self::invalid(text))?;
+        if time > LONGEST {
+            return Err(InvalidSetting {
+                expected: "a duration of a century at most",
+                ..Self::invalid(text)
+            });
+        }
+        Ok(Millis(time))
     }
     fn to_toml(&self) -> Value {
         Value::String(self.to_string())

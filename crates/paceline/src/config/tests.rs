@@ -116,6 +116,12 @@ fn values_of_the_wrong_kind_are_named() {
         ("[listen]\nhttp_port = 70000\n", "listen.http_port"),
         ("[listen]\nhost = \"here\"\n", "an IP address"),
         ("[scheduler]\nheartbeat = \"soon\"\n", "a duration"),
+        // Twice as long is more than a duration can be.
+        (
+            "[scheduler]\nbeat = \"10000000000000000000s\"\n",
+            "a century at most",
+        ),
+        ("[scheduler]\nresult_ttl = \"101y\"\n", "a century at most"),
         ("[executor]\nslots = \"many\"\n", "or 'auto'"),
         ("[executor]\nmemory_limit = \"1 parsec\"\n", "a size"),
         ("[executor]\ncompression = \"rar\"\n", "none, lz4 or zstd"),
@@ -149,6 +155,10 @@ fn options_that_contradict_each_other_are_refused() {
             vec!["--scheduler-executor-timeout", "900ms"],
             "executor_timeout",
         ),
+        (vec!["--scheduler-takeover-after", "1s"], "takeover_after"),
+        (vec!["--scheduler-beat", "0s"], "beat must be above zero"),
+        (vec!["--scheduler-max-attempts", "0"], "max_attempts"),
+        (vec!["--executor-drain-timeout", "2days"], "drain_timeout"),
         (vec!["--scheduler-garbage-after", "1m"], "garbage_after"),
         (vec!["--executor-slots", "0"], "slots"),
         (vec!["--executor-heartbeat", "3s"], "executor.heartbeat"),
@@ -172,8 +182,10 @@ fn options_that_contradict_each_other_are_refused() {
     assert!(with(None, &[], &any_free).is_ok());
     let flags = Flags::default();
     let wildcard = [("PACELINE_LISTEN_HOST".to_string(), "0.0.0.0".to_string())];
-    let error = load(Role::Executor, None, wildcard.into_iter(), &flags).unwrap_err();
-    assert!(error.to_string().contains("advertise_host"), "{error}");
+    for role in [Role::Scheduler, Role::Executor, Role::Standalone] {
+        let error = load(role, None, wildcard.iter().cloned(), &flags).unwrap_err();
+        assert!(error.to_string().contains("advertise_host"), "{error}");
+    }
 }
 
 #[test]
