@@ -45,8 +45,8 @@ pub(crate) fn sql(arguments: SqlArguments) -> Result<(), Failure> {
             (None, None) => io::read_to_string(io::stdin())?,
         };
         let (mut statements, last) = split(&text);
-        statements.push(last.trim());
-        for statement in statements.into_iter().filter(|text| !text.is_empty()) {
+        statements.extend(Some(last.trim()).filter(|last| says_something(last)));
+        for statement in statements {
             run(&mut connection, statement, arguments.format, false).await?;
         }
         Ok(())
@@ -110,8 +110,26 @@ fn split(text: &str) -> (Vec<&str>, &str) {
         statements.push(statement.trim());
         rest = after.strip_prefix(';').unwrap_or(after);
     }
-    statements.retain(|statement| !statement.is_empty());
+    statements.retain(|statement| says_something(statement));
     (statements, rest)
+}
+
+/// Whether there is more in a text than spaces and comments.
+fn says_something(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    loop {
+        let comment = [("--", "\n"), ("/*", "*/")]
+            .into_iter()
+            .find_map(|(begin, end)| Some((rest.strip_prefix(begin)?, end)));
+        match comment {
+            None => return !rest.is_empty(),
+            Some((within, end)) => match within.split_once(end) {
+                // A line may end with the text; whoever left the other kind open is told so.
+                None => return end == "*/",
+                Some((_, after)) => rest = after.trim_start(),
+            },
+        }
+    }
 }
 
 /// Where the first `;` stands that is neither quoted nor in a comment.
@@ -143,6 +161,20 @@ fn end_of_statement(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_alone_are_no_statement() {
+        for nothing in ["", " \n", "-- a", "-- a\n /* b\n */ --"] {
+            assert!(!says_something(nothing), "{nothing:?}");
+        }
+        for something in ["select 1", "-- a\nselect 1", "/* a */ x", "- 1", "/* open"] {
+            assert!(says_something(something), "{something:?}");
+        }
+        assert_eq!(
+            split("-- first\n; select 1; /* last */"),
+            (vec!["select 1"], " /* last */")
+        );
+    }
 
     #[test]
     fn only_a_bare_semicolon_divides() {

@@ -59,7 +59,7 @@ async fn sql_status_queries_and_cancel() {
         );
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("two.sql");
-        std::fs::write(&file, format!("{of};\nselect 7 as seven;\n")).unwrap();
+        std::fs::write(&file, format!("{of};\nselect 7 as seven;\n-- the end\n")).unwrap();
         let file = file.display().to_string();
         assert_eq!(
             sql(&["--format", "csv", &file], ""),
