@@ -124,8 +124,7 @@ fn by_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 fn config(arguments: &ConfigArguments) -> Result<(), Failure> {
     if arguments.markdown {
-        print!("{}", crate::markdown());
-        return Ok(());
+        return command::say(crate::markdown().trim_end());
     }
     let role = arguments.role.map(|role| match role {
         RoleName::Scheduler => Role::Scheduler,
@@ -135,12 +134,10 @@ fn config(arguments: &ConfigArguments) -> Result<(), Failure> {
     let configuration = crate::config::load(
         role.unwrap_or(Role::Standalone),
         arguments.options.config.as_deref(),
-        std::env::vars_os()
-            .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))),
+        serve::environment(),
         &arguments.options.flags,
     )?;
-    print!("{}", crate::config::toml(&configuration, role));
-    Ok(())
+    command::say(crate::config::toml(&configuration, role).trim_end())
 }
 
 #[cfg(test)]

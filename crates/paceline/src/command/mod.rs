@@ -8,7 +8,9 @@ mod sql;
 mod status;
 mod submit;
 
+use std::fmt;
 use std::future::Future;
+use std::io::{self, Write};
 
 use clap::Args;
 
@@ -40,6 +42,13 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
         .enable_all()
         .build()?
         .block_on(work)
+}
+
+/// Writes lines to the standard output. That nobody reads them is a failure of the command, and no panic.
+pub(crate) fn say(text: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(Failure::while_doing("cannot write to the standard output"))
 }
 
 /// An empty table in the one style that all commands have.

@@ -1,7 +1,7 @@
 use clap::Args;
 use paceline_frontend::QueryReport;
 
-use super::{ServerArguments, block_on, table};
+use super::{ServerArguments, block_on, say, table};
 use crate::Failure;
 use crate::client::{Http, QueryChoice};
 
@@ -50,9 +50,9 @@ pub(crate) fn queries(arguments: &QueriesArguments) -> Result<(), Failure> {
             shortened(&query.sql),
         ]);
     }
-    println!("{rows}");
+    say(rows)?;
     if list.next.is_some() {
-        println!("there are more: raise --limit, or choose a state or an owner");
+        say("there are more: raise --limit, or choose a state or an owner")?;
     }
     for scheduler in list.unreachable {
         eprintln!("the queries of {scheduler} are missing: it did not answer");

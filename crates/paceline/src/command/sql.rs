@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::block_on;
 use super::output::{self, Format};
+use super::{block_on, say};
 use crate::Failure;
 use crate::client::Flight;
 
@@ -54,22 +54,20 @@ pub(crate) fn sql(arguments: SqlArguments) -> Result<(), Failure> {
 }
 
 async fn typed(connection: &mut Flight, format: Format) -> Result<(), Failure> {
-    println!("End a statement with ; and the session with Ctrl-D.");
+    say("End a statement with ; and the session with Ctrl-D.")?;
     let mut pending = String::new();
     loop {
-        print!(
-            "{}",
-            if pending.trim().is_empty() {
-                "paceline> "
-            } else {
-                "      ... "
-            }
-        );
-        io::stdout().flush()?;
+        let prompt = match pending.trim().is_empty() {
+            true => "paceline> ",
+            false => "      ... ",
+        };
+        let mut out = io::stdout().lock();
+        out.write_all(prompt.as_bytes())?;
+        out.flush()?;
+        drop(out);
         let mut line = String::new();
         if io::stdin().lock().read_line(&mut line)? == 0 {
-            println!();
-            return Ok(());
+            return say("");
         }
         pending.push_str(&line);
         let (complete, rest) = split(&pending);

@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use paceline_model::ByteSize;
 
-use super::{ServerArguments, block_on, table};
+use super::{ServerArguments, block_on, say, table};
 use crate::Failure;
 use crate::client::Http;
 
 pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
     let status = block_on(async { Ok(Http::new(&arguments.http).status().await?) })?;
     let uptime = Duration::from_secs(status.uptime.as_secs());
-    println!(
+    say(format!(
         "{} (paceline {}, up {}): {} queries running, {} queued; catalog version {}\n",
         status.scheduler,
         status.version,
@@ -17,7 +17,7 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
         status.queries_running,
         status.queries_queued,
         status.catalog
-    );
+    ))?;
     let columns = [
         "scheduler",
         "cluster",
@@ -37,7 +37,7 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
             yes(scheduler.reachable),
         ]);
     }
-    println!("{schedulers}\n");
+    say(format!("{schedulers}\n"))?;
     let mut executors = table(&["executor", "address", "zone", "slots", "memory", "draining"]);
     for executor in status.executors {
         executors.add_row([
@@ -53,8 +53,7 @@ pub(crate) fn status(arguments: &ServerArguments) -> Result<(), Failure> {
             yes(executor.draining),
         ]);
     }
-    println!("{executors}");
-    Ok(())
+    say(executors)
 }
 
 fn mib(bytes: u64) -> ByteSize {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ServerArguments, block_on};
+use super::{ServerArguments, block_on, say};
 use crate::Failure;
 use crate::client::{Http, SubmitRequest};
 
@@ -43,6 +43,5 @@ pub(crate) fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
     let http = Http::new(&arguments.server.http);
     let key = arguments.key.as_deref();
     let report = block_on(async { Ok(http.submit(&request, key).await?) })?;
-    println!("{}", report.query_id);
-    Ok(())
+    say(report.query_id)
 }

@@ -70,7 +70,7 @@ async fn perform(
     let latency = latency::measure(stage).await?;
     let memory = Memory::of(stage);
     let figures = bars::figures(&rows, memory.as_ref(), &latency);
-    report::print(&rows, &latency, memory.as_ref(), &figures);
+    report::print(&rows, &latency, memory.as_ref(), &figures)?;
     verdict(&rows)?;
     match arguments.strict {
         Some(factor) => bars::insist(&figures, factor),

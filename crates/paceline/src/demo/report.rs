@@ -7,7 +7,8 @@ use comfy_table::{CellAlignment, Table};
 use super::bars::{self, Figure, Memory};
 use super::latency::Latency;
 use super::runs::Row;
-use crate::command::table;
+use crate::Failure;
+use crate::command::{say, table};
 
 const COLUMNS: [&str; 9] = [
     "query",
@@ -22,30 +23,35 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// The queries, and what they come to.
-pub(super) fn print(rows: &[Row], latency: &Latency, memory: Option<&Memory>, figures: &[Figure]) {
-    println!("{}", queries(rows));
-    println!("times are medians; both sides had run each query once before");
+pub(super) fn print(
+    rows: &[Row],
+    latency: &Latency,
+    memory: Option<&Memory>,
+    figures: &[Figure],
+) -> Result<(), Failure> {
+    say(queries(rows))?;
+    say("times are medians; both sides had run each query once before")?;
     if let Some(memory) = memory {
-        println!(
+        say(format!(
             "peak memory: executors together {} MiB (and schedulers {} MiB), one process {} MiB",
             mib(memory.executors),
             mib(memory.schedulers),
             mib(memory.alone)
-        );
+        ))?;
     }
-    println!(
+    say(format!(
         "tiny query over Flight SQL: median {:.2} ms, slowest of {} {:.2} ms",
         latency.median.as_secs_f64() * 1e3,
         latency.runs,
         latency.slowest.as_secs_f64() * 1e3
-    );
+    ))?;
     let mut compared = table(&bars::COLUMNS);
     for figure in figures {
         compared.add_row(figure.cells());
     }
     align(&mut compared, bars::COLUMNS.len());
-    println!("{compared}");
-    println!("the bars are meant for scale 1 with 2 executors on 2 cores");
+    say(compared)?;
+    say("the bars are meant for scale 1 with 2 executors on 2 cores")
 }
 
 fn queries(rows: &[Row]) -> Table {

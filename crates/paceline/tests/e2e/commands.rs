@@ -171,6 +171,18 @@ fn the_configuration_is_printed_by_role() {
     );
 }
 
+/// As with `paceline config | head`, once `head` has seen enough.
+#[test]
+fn a_reader_that_goes_away_is_a_failure_and_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(PROGRAM);
+    let ended = command.arg("config").stdout(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("the standard output"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn standalone_serves_until_it_is_told_to_stop() {
     let directory = tempfile::tempdir().unwrap();

@@ -66,7 +66,7 @@ pub(super) async fn perform(
     };
     watching.abort();
     trouble.end(&mut stage.cluster).await?;
-    summary::print(&rides, &board, &trouble, seed);
+    summary::print(&rides, &board, &trouble, seed)?;
     verdict(&rides, count, trouble.tally.adopted, seed)
 }
 

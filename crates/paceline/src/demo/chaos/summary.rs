@@ -6,12 +6,18 @@ use super::board::Board;
 use super::rider::Ride;
 use super::trouble::Trouble;
 use super::verdict::Owners;
-use crate::command::table;
+use crate::Failure;
+use crate::command::{say, table};
 
 const COLUMNS: [&str; 5] = ["query", "rows", "seconds", "owners", "answer"];
 
 /// The table, and what was done meanwhile.
-pub(super) fn print(rides: &[Ride], board: &Board, trouble: &Trouble, seed: u64) {
+pub(super) fn print(
+    rides: &[Ride],
+    board: &Board,
+    trouble: &Trouble,
+    seed: u64,
+) -> Result<(), Failure> {
     let mut out = table(&COLUMNS);
     for ride in rides {
         let owners = ride
@@ -38,23 +44,23 @@ pub(super) fn print(rides: &[Ride], board: &Board, trouble: &Trouble, seed: u64)
     let right = rides.iter().filter(|ride| ride.wrong.is_none()).count();
     let takeovers: u64 = rides.iter().filter_map(|ride| ride.epoch).sum();
     let slowest = board.takeovers().into_iter().max();
-    println!("{out}");
-    println!("{right} of {} agree (--seed {seed})", rides.len());
-    println!(
+    say(out)?;
+    say(format!("{right} of {} agree (--seed {seed})", rides.len()))?;
+    say(format!(
         "kills: {} of schedulers, {} of executors; restarts: {}",
         trouble.schedulers_killed, trouble.executors_killed, trouble.restarts
-    );
+    ))?;
     let owners = Owners::of(rides);
-    println!(
+    say(format!(
         "lost their owner before the answer: {} queries, and {} of them found another one",
         owners.lost, owners.found
-    );
-    println!(
+    ))?;
+    say(format!(
         "takeovers: {takeovers}, slowest {}; tasks adopted: {}, run again: {}",
         slowest.map_or("not seen".to_string(), shown),
         trouble.tally.adopted,
         trouble.tally.rerun
-    );
+    ))
 }
 
 fn shown(time: Duration) -> String {
