@@ -1,7 +1,7 @@
 use clap::Args;
 use paceline_model::QueryId;
 
-use super::{ServerArguments, block_on};
+use super::{ServerArguments, block_on, say};
 use crate::Failure;
 use crate::client::Http;
 
@@ -15,10 +15,11 @@ pub(crate) struct CancelArguments {
 
 pub(crate) fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
     block_on(async {
-        Http::new(&arguments.server.http)
-            .cancel(arguments.query)
-            .await?;
-        println!("cancelled {}", arguments.query);
-        Ok(())
+        let http = Http::new(&arguments.server.http);
+        http.cancel(arguments.query).await?;
+        // It may have come to another end before it was told.
+        let report = http.query(arguments.query).await;
+        let ended = report.map_or("ended", |report| report.state.as_str());
+        say(format!("{ended} {}", arguments.query))
     })
 }

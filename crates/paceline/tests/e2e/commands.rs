@@ -125,6 +125,8 @@ async fn what_is_handed_in_is_fetched_or_cancelled() {
     agrees(of, &written(&output)).await.unwrap();
     let (ok, text) = typed(&["results", &id]);
     assert!(ok && text.starts_with("k,c\n"), "{text}");
+    // It came to its end before it was told to stop.
+    assert_eq!(typed(&["cancel", &id]), (true, format!("finished {id}\n")));
 
     let id = submitted(&["-c", SLOW]);
     let query: QueryId = id.parse().unwrap();
