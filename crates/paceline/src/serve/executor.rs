@@ -3,7 +3,7 @@ use std::sync::Arc;
 use paceline_executor::Executor;
 
 use super::announce::Listening;
-use super::{Observed, Serving, bind, health, interrupted, options};
+use super::{Observed, Serving, Signals, bind, health, options};
 use crate::Failure;
 
 /// Serves as an executor: the first signal drains it, the second one stops it.
@@ -25,6 +25,8 @@ pub(super) async fn serve(serving: Serving) -> Result<(), Failure> {
     let executor = Arc::new(executor);
     let health = health::serve(listener, Arc::clone(&executor), observed.stop.clone());
     observed.tasks.spawn(health);
+    // Whoever is told where this listens may tell it to stop.
+    let mut signals = Signals::listen()?;
     Listening {
         role: "executor",
         http,
@@ -33,24 +35,23 @@ pub(super) async fn serve(serving: Serving) -> Result<(), Failure> {
         metrics: observed.metrics.clone(),
     }
     .tell(announce)?;
-    until_done(&executor).await?;
+    until_done(&executor, &mut signals).await;
     observed.end().await;
     Ok(())
 }
 
-pub(super) async fn until_done(executor: &Executor) -> Result<(), Failure> {
+async fn until_done(executor: &Executor, signals: &mut Signals) {
     // Cancel safety: all branches only wait for something to have happened.
     tokio::select! {
-        () = executor.done() => return Ok(()),
-        signal = interrupted() => signal?,
+        () = executor.done() => return,
+        () = signals.wait() => {}
     }
     tracing::info!("draining; another signal stops at once");
     executor.drain();
     tokio::select! {
-        () = executor.done() => return Ok(()),
-        signal = interrupted() => signal?,
+        () = executor.done() => return,
+        () = signals.wait() => {}
     }
     executor.stop();
     executor.done().await;
-    Ok(())
 }

@@ -20,7 +20,6 @@ use crate::Failure;
 use crate::config::{self, Configuration, ForRole, Role, RoleFlags};
 
 pub(crate) use signals::Signals;
-use signals::interrupted;
 
 /// What the commands that serve can be told.
 #[derive(Args)]

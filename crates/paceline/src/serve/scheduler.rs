@@ -10,7 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use super::announce::Listening;
-use super::{Observed, Serving, interrupted, options};
+use super::{Observed, Serving, Signals, options};
 use crate::Failure;
 
 /// How long a scheduler that was told to stop waits for the queries it drives.
@@ -21,9 +21,11 @@ pub(super) async fn serve(serving: Serving) -> Result<(), Failure> {
     let observed = Observed::start(&serving.configuration, "scheduler").await?;
     let options = options::scheduler(&serving.configuration, serving.environment);
     let scheduler = Scheduler::start(options, &observed.registry).await?;
+    // Whoever is told where this listens may tell it to stop.
+    let mut signals = Signals::listen()?;
     listening("scheduler", &scheduler, &observed).tell(serving.announce)?;
-    until_told(&scheduler).await?;
-    end(&scheduler).await?;
+    until_told(&scheduler, &mut signals).await?;
+    end(&scheduler, &mut signals).await;
     observed.end().await;
     Ok(())
 }
@@ -40,9 +42,10 @@ pub(super) async fn serve_standalone(serving: Serving) -> Result<(), Failure> {
         .registry
         .register(Box::new(Nested(registry.clone())))?;
     let executor = start_executor(&serving.configuration, &scheduler, &registry)?;
+    let mut signals = Signals::listen()?;
     listening("standalone", &scheduler, &observed).tell(serving.announce)?;
-    until_told(&scheduler).await?;
-    end(&scheduler).await?;
+    until_told(&scheduler, &mut signals).await?;
+    end(&scheduler, &mut signals).await;
     // Nobody is left to read what it holds.
     executor.stop();
     executor.done().await;
@@ -68,25 +71,24 @@ fn start_executor(
 
 /// Waits for a signal. A scheduler that ended by itself is not kept as a process that serves nothing:
 /// whoever started it can start it again.
-async fn until_told(scheduler: &Scheduler) -> Result<(), Failure> {
+async fn until_told(scheduler: &Scheduler, signals: &mut Signals) -> Result<(), Failure> {
     // Cancel safety: both only wait.
     tokio::select! {
-        signal = interrupted() => Ok(signal?),
+        () = signals.wait() => Ok(()),
         () = scheduler.stopping() => Err(Failure::new(
             "the scheduler ended by itself, because a part of it did: its log says which; start it again",
         )),
     }
 }
 
-async fn end(scheduler: &Scheduler) -> Result<(), Failure> {
+async fn end(scheduler: &Scheduler, signals: &mut Signals) {
     tracing::info!("finishing what runs; another signal stops at once");
     // Cancel safety: a drain that is dropped has changed nothing that `stop` does not need.
     tokio::select! {
-        () = scheduler.drain(PATIENCE) => return Ok(()),
-        signal = interrupted() => signal?,
+        () = scheduler.drain(PATIENCE) => return,
+        () = signals.wait() => {}
     }
     scheduler.stop().await;
-    Ok(())
 }
 
 fn listening(role: &'static str, scheduler: &Scheduler, observed: &Observed) -> Listening {

@@ -44,12 +44,6 @@ async fn hung_up(signal: Option<&mut Signal>) {
     }
 }
 
-/// Waits for SIGINT, SIGTERM or SIGHUP that comes from now on.
-pub(crate) async fn interrupted() -> io::Result<()> {
-    Signals::listen()?.wait().await;
-    Ok(())
-}
-
 /// What the system says of this process; nothing where it does not.
 fn own_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()
