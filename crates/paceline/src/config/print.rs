@@ -127,13 +127,18 @@ same name.
 | `name` | `table` or `schema.table` |
 | `format` | `parquet`, `csv`, `json` or `arrow` |
 | `location` | a file, or a directory of files, which ends in `/`; on `file://` or `s3://` |
-| `options` | a table of texts, as in the OPTIONS of CREATE EXTERNAL TABLE |
+| `options` | how the files are read, as in the OPTIONS of CREATE EXTERNAL TABLE; how their store is reached, `[storage]` says |
 
 ```
 [[tables]]
 name = \"orders\"
 format = \"parquet\"
 location = \"s3://bucket/orders/\"
-options = { \"aws.region\" = \"eu-central-1\" }
+
+[[tables]]
+name = \"returns\"
+format = \"csv\"
+location = \"s3://bucket/returns/\"
+options = { \"format.delimiter\" = \";\" }
 ```
 ";

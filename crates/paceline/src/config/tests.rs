@@ -229,6 +229,33 @@ fn a_table_becomes_a_statement() {
     );
 }
 
+/// Wherever its files lie.
+#[tokio::test]
+async fn every_table_that_the_page_shows_can_be_made() {
+    let page = markdown();
+    let (_, shown) = page.split_once("```\n[[tables]]").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let tables = from_file(&format!("[[tables]]{shown}")).unwrap().tables;
+    assert_eq!(tables.len(), 2);
+    let directory = tempfile::tempdir().unwrap();
+    let engine = datafusion::prelude::SessionContext::new();
+    for mut table in tables {
+        let folder = directory.path().join(&table.name);
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join(format!("part.{}", table.format));
+        if table.format == "csv" {
+            std::fs::write(file, "a;b\n1;2\n").unwrap();
+        } else {
+            let rows = format!("COPY (SELECT 1 AS a, 2 AS b) TO '{}'", file.display());
+            engine.sql(&rows).await.unwrap().collect().await.unwrap();
+        }
+        table.location = format!("{}/", folder.display());
+        engine.sql(&table.create_statement()).await.unwrap();
+        let made = engine.table(table.name.as_str()).await.unwrap();
+        assert_eq!(made.schema().fields().len(), 2, "{table:?}");
+    }
+}
+
 #[test]
 fn the_page_in_the_manual_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
