@@ -66,8 +66,11 @@ async fn curl_is_answered_as_the_pages_show(url: &str) {
     let rows = curl(FORM, "text/csv", "SELECT * FROM orders LIMIT 3").await;
     assert!(rows.starts_with("o_orderkey,"), "{rows}");
     assert_eq!(rows.lines().count(), 1 + 3, "{rows}");
-    let json =
-        r#"{"sql": "SELECT $1 + 1 AS n", "parameters": [41], "settings": {"timeout": "30s"}}"#;
-    let rows = curl("application/json", "text/csv", json).await;
-    assert_eq!(rows, "n\n42\n");
+    for json in [
+        r#"{"sql": "SELECT $1 + 1 AS n", "parameters": [41], "settings": {"timeout": "30s"}}"#,
+        r#"{"sql": "SELECT ? + 1 AS n", "parameters": [41]}"#,
+    ] {
+        let rows = curl("application/json", "text/csv", json).await;
+        assert_eq!(rows, "n\n42\n");
+    }
 }
