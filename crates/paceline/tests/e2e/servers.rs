@@ -218,27 +218,3 @@ async fn the_endpoint_of_a_result_names_every_scheduler_that_lives() {
     })
     .await;
 }
-
-/// Types meet only within one version of arrow.
-#[test]
-fn the_lock_file_has_one_version_of_the_engine() {
-    let lock: toml::Table = include_str!("../../../../Cargo.lock").parse().unwrap();
-    let packages = lock["package"].as_array().unwrap();
-    let names: Vec<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
-    for package in [
-        "arrow",
-        "arrow-flight",
-        "datafusion",
-        "object_store",
-        "parquet",
-        "tonic",
-    ] {
-        let versions = names.iter().filter(|name| **name == package).count();
-        assert_eq!(versions, 1, "{package}");
-    }
-    let built = ["protobuf-src", "openssl-sys"].map(|name| names.contains(&name));
-    assert_eq!(
-        built, [false; 2],
-        "a Rust toolchain and a C compiler are all it takes"
-    );
-}
