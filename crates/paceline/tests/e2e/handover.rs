@@ -11,9 +11,9 @@ use crate::answers::agrees;
 use crate::api::{ARROW, read};
 use crate::held::{Held, creates_in_doubt, held_up};
 use crate::rolling::{REGIONS, WRITE};
+use crate::stored::{entries_of, hold_commit};
 use crate::support::{Running, until};
 use crate::together::is_written;
-use crate::writes::{entries_of, hold_commit};
 
 /// A join that has hardly begun when its owner leaves, because others were there before it.
 const LONG: &str = "select count(*) as n, sum(a.l_quantity + b.l_quantity) as q \

@@ -17,6 +17,7 @@ mod bad_input;
 mod cancel;
 mod chaos;
 mod commands;
+mod copies;
 mod demo;
 mod divided;
 mod failover;
@@ -39,6 +40,7 @@ mod patience;
 mod python;
 mod rolling;
 mod servers;
+mod stored;
 #[path = "../../benches/cluster/storm/mod.rs"]
 mod storm;
 mod submissions;
@@ -50,5 +52,6 @@ mod tpcds;
 #[path = "../../../plan/tests/plan/tpcds_set.rs"]
 mod tpcds_set;
 mod tpch;
+mod traces;
 mod turn;
 mod writes;

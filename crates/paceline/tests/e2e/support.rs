@@ -15,6 +15,7 @@ use crate::left::{self, kept_for};
 pub(crate) use crate::metrics::{labelled, metric, of_executors, of_schedulers};
 pub(crate) use crate::patience::Flight;
 use crate::patience::{in_time, limit_queries};
+use crate::stored::files_below;
 use crate::turn::Turn;
 
 /// The executable under test.
@@ -154,17 +155,7 @@ impl Running {
     /// Every file below the directories of the executors that belongs to a query: all but the locks
     /// that say which process has a directory.
     pub(crate) fn executor_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        let mut pending = vec![self.directory.path().to_path_buf()];
-        while let Some(directory) = pending.pop() {
-            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => pending.push(entry.path()),
-                    Ok(_) => files.push(entry.path()),
-                    Err(_) => {}
-                }
-            }
-        }
+        let mut files = files_below(self.directory.path());
         let outside = |path: &PathBuf| {
             if path.file_name().is_some_and(|name| name == "lock") {
                 return true;

@@ -9,11 +9,9 @@ use tempfile::TempDir;
 
 use crate::answers::check;
 use crate::held::Held;
+use crate::stored::{entries_of, hold_commit, hold_outcome, objects_below, stored_and_named};
 use crate::support::{Running, until};
-use crate::writes::{
-    READ, Write, count, entries_of, finished, hold_commit, hold_outcome, insert, objects_below,
-    started, stored_and_named, took_effect_once,
-};
+use crate::writes::{READ, Write, count, finished, insert, started, took_effect_once};
 
 /// The rows of a table that is made and of files that are copied: few, from a join.
 const MADE: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedprice as p, \

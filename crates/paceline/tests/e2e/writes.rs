@@ -1,8 +1,5 @@
 //! Statements that write take effect once, whatever dies meanwhile, and leave nothing behind.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
 use paceline::client::{Answer, QueryChoice, Started, SubmitRequest};
@@ -12,8 +9,9 @@ use paceline_testkit::{ClusterPlan, Process, Reference, Role};
 use serde_json::Value;
 
 use crate::answers::{check, reference};
-use crate::held::{Held, creates_in_doubt, held_up};
+use crate::held::{creates_in_doubt, held_up};
 use crate::left::{kept_for, nothing_is_left, nothing_is_left_but};
+use crate::stored::{changes, entries_of, hold_commit, nothing_else_is_stored, stored_and_named};
 use crate::support::{Running, flags, metric, until};
 use crate::together::Together;
 
@@ -24,8 +22,6 @@ const WRITTEN: &str = "select l.l_orderkey as k, o.o_custkey as c, l.l_extendedp
 
 pub(crate) const READ: &str = "select count(*) as n, count(distinct k) as k, sum(c) as c, sum(p) as p, \
      min(d) as d, max(t) as t from written";
-
-const COPIED: &str = "select o_orderkey as k, o_totalprice as p, o_comment as t from orders where o_orderkey % 2 = 0";
 
 /// The number of rows that a write says it wrote.
 pub(crate) fn count(answer: &Answer) -> u64 {
@@ -40,92 +36,6 @@ pub(crate) fn count(answer: &Answer) -> u64 {
     assert_eq!(counts.len(), 1, "one row: {answer:?}");
     assert_eq!(answer.schema.field(0).name(), "count");
     counts[0]
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut pending = vec![directory.to_path_buf()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
-                _ => files.push(entry.path()),
-            }
-        }
-    }
-    files
-}
-
-/// The same without what a process left that was killed in the middle of writing: that lies beside its
-/// name, and is an object to nobody.
-pub(crate) fn objects_below(directory: &Path) -> Vec<PathBuf> {
-    let mut files = files_below(directory);
-    files.retain(|path| !path.display().to_string().contains('#'));
-    files
-}
-
-fn state(running: &Running, below: &str) -> PathBuf {
-    running.directory.path().join("state").join(below)
-}
-
-/// Every change in the catalog log, in order.
-fn changes(running: &Running) -> Vec<Value> {
-    let mut entries = objects_below(&state(running, "catalog"));
-    entries.sort();
-    let change = |path: &PathBuf| {
-        let bytes = std::fs::read(path).unwrap();
-        let start = bytes.iter().position(|byte| *byte == b'{').unwrap();
-        let entry: Value = serde_json::from_slice(&bytes[start..]).unwrap();
-        entry["change"].clone()
-    };
-    entries.iter().map(change).collect()
-}
-
-/// The entries of a query.
-pub(crate) fn entries_of(running: &Running, query: QueryId) -> Vec<Value> {
-    let query = Value::String(query.to_string());
-    let all = changes(running).into_iter();
-    all.filter(|change| change["query"] == query).collect()
-}
-
-/// The files that lie where tables are stored, and those that the catalog names.
-pub(crate) fn stored_and_named(running: &Running) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
-    let data = state(running, "data");
-    let mut named = BTreeSet::new();
-    for change in changes(running) {
-        let table = change["table"]["id"].as_str().or(change["table"].as_str());
-        for file in change["files"].as_array().into_iter().flatten() {
-            named.insert(
-                data.join(table.unwrap())
-                    .join(file["path"].as_str().unwrap()),
-            );
-        }
-    }
-    (objects_below(&data).into_iter().collect(), named)
-}
-
-/// Nothing lies around but what the catalog names, once the end of the query was told.
-async fn nothing_else_is_stored(running: &Running) {
-    until("nothing is left behind", || async {
-        let (stored, named) = stored_and_named(running);
-        (stored == named).then_some(())
-    })
-    .await;
-}
-
-/// Holds up the next entry of the catalog, while others may be on their way.
-pub(crate) fn hold_commit(running: &Running) -> Held {
-    loop {
-        let next = changes(running).len() + 1;
-        let held = Held::up_unless_there(running, &format!("catalog/{next:020}"));
-        if let Some(held) = held {
-            return held;
-        }
-    }
-}
-
-pub(crate) fn hold_outcome(running: &Running, query: QueryId) -> Held {
-    Held::up(running, &format!("queries/{query}/finished"))
 }
 
 /// The process of the first scheduler, which owns what is sent there.
@@ -516,97 +426,5 @@ async fn files_that_nobody_needs_are_swept_up() {
         .await
         .unwrap();
     assert_eq!(answer.rows(), 1);
-    nothing_is_left(&running).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn copies_are_read_back() {
-    let running = Running::with_tpch_kept_for("2s").await;
-    let reference = reference().await;
-    let out = tempfile::tempdir().unwrap();
-    let out = out.path();
-    let mut flight = running.flight(0).await;
-    let rows = reference.run(COPIED).await.unwrap();
-    let rows: u64 = rows
-        .batches
-        .iter()
-        .map(|batch| batch.num_rows() as u64)
-        .sum();
-    let columns = "(k bigint, p decimal(15, 2), t varchar)";
-    for (name, format, columns, options) in [
-        (
-            "a/",
-            "parquet",
-            "",
-            "options ('format.compression' 'snappy')",
-        ),
-        ("b/", "csv", columns, "options ('format.delimiter' ';')"),
-        ("c/", "json", columns, ""),
-        ("d/", "arrow", "", ""),
-        ("e.parquet", "parquet", "", ""),
-    ] {
-        let location = format!("{}/{name}", out.display());
-        let copy = format!("copy ({COPIED}) to '{location}' stored as {format} {options}");
-        let answer = flight.run(&copy).await.unwrap();
-        assert_eq!(count(&answer), rows, "{copy}");
-        let options = options.replace("'format.compression' 'snappy'", "'format.pruning' 'true'");
-        let table = name.trim_end_matches('/').replace('.', "_");
-        let create = format!(
-            "create external table {table} {columns} stored as {format} location '{location}' {options}"
-        );
-        flight
-            .run(&create)
-            .await
-            .unwrap_or_else(|e| panic!("{create}: {e}"));
-        let read = |from: &str| {
-            format!("select count(*) as n, sum(k) as k, sum(p) as p, max(t) as t from {from}")
-        };
-        let answer = running.flight(1).await.run(&read(&table)).await.unwrap();
-        let expected = reference.run(&read(&format!("({COPIED})"))).await.unwrap();
-        paceline_testkit::compare(
-            (&expected.schema, &expected.batches),
-            (&answer.schema, &answer.batches),
-            &expected.order,
-        )
-        .unwrap_or_else(|difference| panic!("{copy}: {difference}"));
-        if name.ends_with('/') {
-            let insert = format!("insert into {table} {COPIED}");
-            assert_eq!(count(&flight.run(&insert).await.unwrap()), rows);
-            let twice = format!("select count(*) as n from {table}");
-            let answer = running.flight(1).await.run(&twice).await.unwrap();
-            let n = answer.batches[0]
-                .column(0)
-                .as_primitive::<Int64Type>()
-                .value(0);
-            assert_eq!(u64::try_from(n).unwrap(), 2 * rows, "{insert}");
-        }
-    }
-    assert!(out.join("e.parquet").is_file());
-    let failing = format!(
-        "copy (select 1 / (o_orderkey - 7) from orders) to '{}/f/'",
-        out.display()
-    );
-    flight
-        .run(&format!("{failing} stored as csv"))
-        .await
-        .unwrap_err();
-    // Other tasks than the one that failed write as well, and stop when they hear of it.
-    let http = running.http(0);
-    until("nothing runs, and what failed is gone", || async {
-        let status = http.status().await.unwrap();
-        let idle = status.executors.iter().all(|e| e.slots_used == 0);
-        (idle && files_below(&out.join("f")).is_empty()).then_some(())
-    })
-    .await;
-    let single = out.join("g.csv");
-    let failing = format!(
-        "copy (select 1 / (o_orderkey - 7) from orders) to '{}' stored as csv",
-        single.display()
-    );
-    flight.run(&failing).await.unwrap_err();
-    until("what failed is gone", || async {
-        (!single.exists()).then_some(())
-    })
-    .await;
     nothing_is_left(&running).await;
 }
