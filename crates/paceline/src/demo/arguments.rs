@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn by_itself_it_is_what_the_readme_says() {
+        let Demo { arguments } = Demo::try_parse_from(["demo"]).unwrap();
+        assert_eq!(arguments.scale.factor(), 1.0);
+        assert_eq!((arguments.schedulers, arguments.executors), (2, 3));
+        assert_eq!(arguments.selected().len(), 22);
+        assert!(!arguments.chaos);
+    }
+
+    #[test]
     fn it_is_as_strict_as_it_is_told_to_be() {
         assert_eq!(strict(&[]), Ok(None));
         assert_eq!(strict(&["--strict"]), Ok(Some(1.0)));

@@ -1,5 +1,5 @@
 //! What the project is made of, read from its own files: what comes in from outside, which crate knows
-//! which, and whether the tests are there that its pages name.
+//! which, whether the commands of the README are run, and whether the tests are there that its pages name.
 //!
 //! `cargo deny check` says more of the first; it takes minutes to build, and this is always there.
 
@@ -241,6 +241,25 @@ fn arrows_between_crates_are_those_of_the_picture() {
         outside.eq(["thiserror"]),
         "core has no I/O, clock or randomness"
     );
+}
+
+/// What a newcomer is told to type is what is run before a change lands, with the Rust that is asked for.
+#[test]
+fn the_commands_of_the_readme_are_run_before_a_change_lands() {
+    let (readme, ci) = (read("README.md"), read(".ci/run"));
+    for command in [
+        "cargo run --release -- demo",
+        "cargo test --release --workspace",
+    ] {
+        assert!(readme.lines().any(|line| line == command), "{command}");
+        assert!(ci.lines().any(|line| line.ends_with(command)), "{command}");
+    }
+    let workspace = table("Cargo.toml");
+    let oldest = &workspace["workspace"]["package"]["rust-version"];
+    let oldest = format!("Rust {}", oldest.as_str().unwrap());
+    for page in [readme, read("docs/quick-start.md")] {
+        assert!(page.contains(&format!("{oldest} and a C compiler")));
+    }
 }
 
 /// Every file of Rust below a folder, with its text.
