@@ -38,7 +38,7 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What the parser says, with line and column.
+        /// What the parser says, and in which line.
         message: String,
     },
     /// A key that means nothing.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -100,19 +99,6 @@ impl Setting for String {
     }
     fn to_toml(&self) -> Value {
         Value::String(self.clone())
-    }
-}
-
-impl Setting for PathBuf {
-    const KIND: &'static str = "a path";
-    fn from_text(text: &str) -> Result<Self, InvalidSetting> {
-        if text.is_empty() {
-            return Err(Self::invalid(text));
-        }
-        Ok(text.into())
-    }
-    fn to_toml(&self) -> Value {
-        Value::String(self.display().to_string())
     }
 }
 
