@@ -1,22 +1,10 @@
-//! `paceline scheduler` under a name of its own: gives its place to the `paceline` that lies beside it,
-//! so that one executable is built, shipped and loaded for all roles.
+//! `paceline scheduler` under a name of its own.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+#[path = "../beside.rs"]
+mod beside;
+
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let beside = std::env::current_exe().map(|own| own.with_file_name("paceline"));
-    let failure = match beside {
-        Ok(paceline) => {
-            let mut command = Command::new(&paceline);
-            let error = command
-                .arg("scheduler")
-                .args(std::env::args_os().skip(1))
-                .exec();
-            format!("cannot start {}: {error}", paceline.display())
-        }
-        Err(error) => format!("cannot find the directory of this program: {error}"),
-    };
-    eprintln!("paceline-scheduler: {failure}");
-    ExitCode::FAILURE
+    beside::serve_as("scheduler")
 }
