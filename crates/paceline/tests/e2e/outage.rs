@@ -9,6 +9,7 @@ use paceline_testkit::{FaultProxy, Traffic};
 use tokio::task::JoinHandle;
 
 use crate::answers::agrees;
+use crate::api::{ARROW, read};
 use crate::left::{kept_for, nothing_is_left_but};
 use crate::ministack::MiniStack;
 use crate::on_s3::keep_state;
@@ -84,18 +85,8 @@ async fn finishes(running: &Running, scheduler: usize, query: QueryId) {
     .await;
     assert_eq!(report.state, QueryState::Finished, "{report:?}");
     assert_eq!(report.epoch.0, 0, "it changed hands: {report:?}");
-    let arrow = "application/vnd.apache.arrow.stream";
-    let mut rows = http.results(query, None, arrow).await.unwrap();
-    let mut body = Vec::new();
-    while let Some(bytes) = rows.next().await.unwrap() {
-        body.extend(bytes);
-    }
-    let reader = arrow::ipc::reader::StreamReader::try_new(&body[..], None).unwrap();
-    let answer = Answer {
-        schema: reader.schema(),
-        batches: reader.map(Result::unwrap).collect(),
-    };
-    agrees(SLOW, &answer).await.unwrap();
+    let rows = http.results(query, None, ARROW).await.unwrap();
+    agrees(SLOW, &read(rows).await).await.unwrap();
 }
 
 async fn readiness(running: &Running, scheduler: usize) -> (bool, String) {
