@@ -20,6 +20,7 @@ mod commands;
 mod copies;
 mod demo;
 mod divided;
+mod executables;
 mod failover;
 mod faults;
 mod frozen;
