@@ -1,6 +1,7 @@
 //! An executor's HTTP port: whether it lives, and whether it takes tasks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,6 +11,9 @@ use paceline_executor::{Executor, ExecutorStatus, Phase};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// How long a request under way may take once the executor has ended.
+const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(
     listener: TcpListener,
@@ -21,9 +25,22 @@ pub(super) async fn serve(
         .route("/v1/ready", get(ready))
         .route("/v1/status", get(status))
         .with_state(executor);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    let ended = stop.clone();
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { ended.cancelled().await });
+    let cut = async {
+        stop.cancelled().await;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a request under way gets a moment when the process ends"
+        )]
+        tokio::time::sleep(GRACE).await;
+    };
+    // Cancel safety: whichever branch loses is dropped for good; nothing is resumed.
+    tokio::select! {
+        result = serving => result,
+        () = cut => Ok(()),
+    }
 }
 
 async fn ready(State(executor): State<Arc<Executor>>) -> (StatusCode, Json<Value>) {

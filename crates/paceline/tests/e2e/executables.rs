@@ -3,9 +3,11 @@
 use std::process::{Command, Stdio};
 
 use paceline_testkit::Process;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::bad_input::throw_garbage;
-use crate::support::{PROGRAM, Running};
+use crate::support::{PROGRAM, Running, text_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn standalone_serves_until_it_is_told_to_stop() {
@@ -168,6 +170,34 @@ async fn a_cluster_is_made_of_its_two_executables() {
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(said.contains("--no-such-flag"), "{said}");
     }
+}
+
+/// Whatever was begun on the port that says how it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_is_told_to_stop_waits_for_no_half_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = directory.path().join("executor").display().to_string();
+    let mut arguments: Vec<String> = ["executor", "--announce", "--with-parent"]
+        .map(String::from)
+        .into();
+    for port in ["http", "cluster", "metrics"] {
+        arguments.extend([format!("--listen-{port}-port"), "0".to_string()]);
+    }
+    arguments.extend(["--executor-directory".to_string(), own]);
+    let log = directory.path().join("log");
+    let program = std::path::Path::new(PROGRAM);
+    let started = Process::start("executor", program, &arguments, &log).await;
+    let mut process = started.unwrap();
+    let http = process.announced().http.clone();
+    let mut half = TcpStream::connect(&http).await.unwrap();
+    let begun = b"GET /health HTTP/1.1\r\nHost:";
+    half.write_all(begun).await.unwrap();
+    // By the time that another one is answered it has read that.
+    assert_eq!(text_of(&format!("http://{http}/health")).await, "alive\n");
+    let stopped = process.stop(std::time::Duration::from_secs(10)).await;
+    let status = stopped.unwrap();
+    assert!(status.success(), "{status}: {}", process.log_tail(20));
+    drop(half);
 }
 
 /// Closing the standard input is the death of the parent, as a child sees it.
