@@ -21,9 +21,11 @@ struct Refusal {
 impl Http {
     /// The port at `host:port`; nothing is asked yet.
     pub fn new(address: &str) -> Self {
+        // As over Flight SQL, it is asked itself, whatever the environment has for a proxy.
+        let direct = reqwest::Client::builder().no_proxy().build();
         Http {
             address: address.to_string(),
-            client: reqwest::Client::new(),
+            client: direct.unwrap_or_default(),
         }
     }
 

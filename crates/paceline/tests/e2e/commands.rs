@@ -8,11 +8,15 @@ use paceline::client::Answer;
 use paceline_model::{QueryId, QueryState};
 
 use crate::answers::agrees;
-use crate::support::{PROGRAM, Running, SLOW, midway, until};
+use crate::support::{NOBODY, PROGRAM, Running, SLOW, midway, until};
 
 fn paceline(arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new(PROGRAM)
         .args(arguments)
+        // A command asks who is named to it.
+        .env("http_proxy", NOBODY)
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::support::{PROGRAM, not_run, until};
+use crate::support::{NOBODY, PROGRAM, not_run, until};
 use crate::turn::Turn;
 
 /// Where tables lie that are there already, or will be for the next test.
@@ -28,6 +28,10 @@ fn demo(temporary: &Path, data: &Path) -> Command {
         .arg("--data-dir")
         .arg(data)
         .env("TMPDIR", temporary)
+        // Nobody but its own processes is asked for anything.
+        .env("http_proxy", NOBODY)
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

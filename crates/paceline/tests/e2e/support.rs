@@ -21,6 +21,9 @@ use crate::turn::Turn;
 /// The executable under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_paceline");
 
+/// A proxy that is not there: who is told of it and asks it gets no answer.
+pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
+
 /// How long anything may take that is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
