@@ -23,7 +23,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
     /// How often each query runs measured, after once unmeasured.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=100),
+        conflicts_with = "chaos"
+    )]
     pub(super) runs: u16,
     /// Only these queries, as in 1,6,21.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=22))]
@@ -121,7 +126,9 @@ mod tests {
             let refused = strict(&[&format!("--strict={nonsense}")]).unwrap_err();
             assert!(refused.contains("above 0"), "{refused}");
         }
-        let refused = strict(&["--strict", "--chaos"]).unwrap_err();
-        assert!(refused.contains("--chaos"), "{refused}");
+        for figure in ["--strict", "--runs=5"] {
+            let refused = strict(&[figure, "--chaos"]).unwrap_err();
+            assert!(refused.contains("--chaos"), "{refused}");
+        }
     }
 }

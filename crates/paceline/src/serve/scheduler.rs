@@ -41,7 +41,14 @@ pub(super) async fn serve_standalone(serving: Serving) -> Result<(), Failure> {
     observed
         .registry
         .register(Box::new(Nested(registry.clone())))?;
-    let executor = start_executor(&serving.configuration, &scheduler, &registry)?;
+    let executor = match start_executor(&serving.configuration, &scheduler, &registry) {
+        Ok(executor) => executor,
+        Err(failure) => {
+            // Its journal and its beacon are not left to others.
+            scheduler.drain(PATIENCE).await;
+            return Err(failure);
+        }
+    };
     let mut signals = Signals::listen()?;
     listening("standalone", &scheduler, &observed).tell(serving.announce)?;
     until_told(&scheduler, &mut signals).await?;
