@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 pub use links::Links;
 
-use super::doors::past_doors;
+use super::hosts::past_doors;
 use super::{Announced, ClusterError, ClusterPlan, Doors, Process, ProcessError, Role};
 use crate::Traffic;
 use crate::proxy::Callers;
@@ -23,8 +23,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(45);
 /// Between two questions whether a cluster is ready.
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 
-/// How often a process is started again on its former ports. A connection of somebody else's may have
-/// one of them for a moment.
+/// How often a process is started again on its former ports. Where a cluster has no address to itself, a
+/// connection of somebody else's may have one of them for a moment.
 const STARTS: usize = 5;
 
 /// One process of a cluster, which may be down.
@@ -327,7 +327,7 @@ impl Cluster {
         let log = self.plan.log(role, index);
         let process = Process::start(&name, &self.plan.program, &arguments, &log).await?;
         let doors = match self.plan.doors {
-            true => Some(Doors::of(process.announced(), &self.callers).await),
+            true => Some(Doors::of(process.announced(), self.plan.hosts, &self.callers).await),
             false => None,
         };
         let doors = doors.transpose().map_err(|source| ProcessError::System {

@@ -1,20 +1,15 @@
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Announced;
+use super::hosts::Hosts;
 use crate::proxy::{Callers, Ends, Open};
 use crate::{FaultProxy, Traffic};
 
-/// Where proxies listen: another address of this machine, on the ports of the processes themselves.
-/// A process that says that it is reached there is reached by way of its proxies alone.
-pub(crate) const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-
-/// Where the processes listen.
-const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// A proxy before each port of a process, but for that of its metrics. They end with this value.
+/// A proxy before each port of a process, but for that of its metrics: on the same port of another address
+/// of this machine. They end with this value.
 ///
 /// They see what comes in. What the process itself connects to comes in at the doors of others; see
 /// [`Cluster::set_traffic`](super::Cluster::set_traffic) for both ways.
@@ -26,14 +21,18 @@ pub struct Doors {
 
 impl Doors {
     /// Opens the doors of a process that says that it is reached outside.
-    pub(crate) async fn of(announced: &Announced, callers: &Arc<Callers>) -> io::Result<Doors> {
+    pub(crate) async fn of(
+        announced: &Announced,
+        hosts: Hosts,
+        callers: &Arc<Callers>,
+    ) -> io::Result<Doors> {
         let mut clients = Vec::new();
         for address in [&announced.http, &announced.flight] {
-            clients.extend(door(address, callers).await?);
+            clients.extend(door(address, hosts, callers).await?);
         }
         Ok(Doors {
             clients,
-            cluster: door(&announced.cluster, callers).await?,
+            cluster: door(&announced.cluster, hosts, callers).await?,
         })
     }
 
@@ -80,24 +79,17 @@ impl Doors {
     }
 }
 
-async fn door(address: &str, callers: &Arc<Callers>) -> io::Result<Option<FaultProxy>> {
-    let Some(port) = port(address) else {
+async fn door(
+    address: &str,
+    hosts: Hosts,
+    callers: &Arc<Callers>,
+) -> io::Result<Option<FaultProxy>> {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse());
+    let Some(Ok(port)) = port else {
         return Ok(None);
     };
-    let outside = SocketAddr::new(OUTSIDE, port);
-    let proxy = FaultProxy::start_for(outside, inside(port), Arc::clone(callers));
+    let outside = SocketAddr::new(hosts.outside(), port);
+    let inside = SocketAddr::new(hosts.inside(), port).to_string();
+    let proxy = FaultProxy::start_for(outside, inside, Arc::clone(callers));
     proxy.await.map(Some)
-}
-
-fn port(address: &str) -> Option<u16> {
-    address.rsplit_once(':')?.1.parse().ok()
-}
-
-fn inside(port: u16) -> String {
-    SocketAddr::new(INSIDE, port).to_string()
-}
-
-/// An announced address as it is reached past all proxies.
-pub(crate) fn past_doors(address: &str) -> String {
-    port(address).map_or_else(|| address.to_string(), inside)
 }

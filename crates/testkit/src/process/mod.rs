@@ -4,6 +4,7 @@ mod child;
 mod cluster;
 mod doors;
 mod error;
+mod hosts;
 mod memory;
 mod plan;
 

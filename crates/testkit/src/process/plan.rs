@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Announced;
-use super::doors::OUTSIDE;
+use super::hosts::Hosts;
 
 /// What a process of a cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,7 @@ pub struct ClusterPlan {
     /// Whether everybody, clients included, reaches every process by way of proxies; see
     /// [`Doors`](super::Doors).
     pub doors: bool,
+    pub(crate) hosts: Hosts,
 }
 
 impl ClusterPlan {
@@ -70,6 +71,7 @@ impl ClusterPlan {
             executor_flags: Vec::new(),
             scheduler_addresses: None,
             doors: false,
+            hosts: Hosts::draw(),
         }
     }
 
@@ -104,9 +106,9 @@ impl ClusterPlan {
                 .and_then(|announced| old(announced).rsplit_once(':'))
                 .map_or("0".to_string(), |(_, port)| port.to_string())
         };
-        flag("listen-host", "127.0.0.1".into());
+        flag("listen-host", self.hosts.inside().to_string());
         if self.doors {
-            flag("listen-advertise-host", OUTSIDE.to_string());
+            flag("listen-advertise-host", self.hosts.outside().to_string());
         }
         flag("listen-http-port", port(|a| &a.http));
         flag("listen-cluster-port", port(|a| &a.cluster));
