@@ -12,7 +12,7 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use paceline_model::{ByteSize, QueryError};
+use paceline_model::{ByteSize, ErrorClass, QueryError};
 
 use crate::error::classify;
 use crate::exchange_read::{BoundSource, ExchangeSource};
@@ -60,8 +60,15 @@ impl Engine {
     /// Sets up an engine.
     ///
     /// # Errors
-    /// If the spill directory cannot be used.
+    /// If the spill directory cannot be used, or no object store has an option of that name.
     pub fn new(options: EngineOptions) -> Result<Self, QueryError> {
+        if let Some(name) = ObjectStores::unknown_option(&options.object_store) {
+            let message = format!(
+                "no object store has an option '{name}' (storage.options): the usual ones are endpoint, \
+                 region, access_key_id, secret_access_key, session_token and allow_http"
+            );
+            return Err(QueryError::new(ErrorClass::User, message));
+        }
         let pool: Arc<dyn MemoryPool> = match options.memory_limit {
             Some(limit) => Arc::new(TrackConsumersPool::new(
                 FairSpillPool::new(limit.as_usize()),

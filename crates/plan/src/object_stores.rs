@@ -7,9 +7,9 @@ use std::sync::Arc;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use parking_lot::RwLock;
 use url::Url;
@@ -38,6 +38,20 @@ impl ObjectStores {
             options,
             open: RwLock::new(BTreeMap::new()),
         }
+    }
+
+    /// The first of these names that no kind of store has an option of. One that another kind has is passed
+    /// over where a store is opened: the options are for all of them.
+    pub(crate) fn unknown_option(options: &BTreeMap<String, String>) -> Option<&str> {
+        let is_known = |name: &str| {
+            name.parse::<AmazonS3ConfigKey>().is_ok()
+                || name.parse::<GoogleConfigKey>().is_ok()
+                || name.parse::<AzureConfigKey>().is_ok()
+        };
+        options
+            .keys()
+            .map(String::as_str)
+            .find(|name| !is_known(name))
     }
 
     fn key(url: &Url) -> String {

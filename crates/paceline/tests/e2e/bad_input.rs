@@ -120,6 +120,29 @@ fn unusable_state_locations_are_named() {
     }
 }
 
+#[test]
+fn options_that_no_store_has_are_named() {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().display().to_string();
+    let state = ["--state-location", &state];
+    let scheduler = [&state[..], &ANY_PORT].concat();
+    let executor = ANY_PORT.iter().enumerate();
+    let executor = executor.filter(|(at, _)| !matches!(at, 2 | 3));
+    let executor: Vec<&str> = executor.map(|(_, flag)| *flag).collect();
+    for (role, flags) in [
+        ("scheduler", &scheduler),
+        ("standalone", &scheduler),
+        ("executor", &executor),
+    ] {
+        let wrong = [role, "--storage-options", "region=x,endpont=hush"];
+        let arguments = [&wrong[..], flags].concat();
+        refuses(&arguments, &["'endpont'", "storage.options"]);
+        let errors = paceline(&arguments).stderr;
+        let printed = String::from_utf8_lossy(&errors).contains("hush");
+        assert!(!printed, "a secret was printed");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_in_which_two_creates_win_is_refused() {
     let endpoint = lying_store::start().await;
