@@ -35,10 +35,6 @@ impl Service {
         if shared.driver.drives(ticket.query) {
             return Ok(());
         }
-        // One that leaves has no journal to record it in.
-        if shared.is_draining() {
-            return Err(leaving());
-        }
         let begun = Instant::now().into_std();
         // One that leaves has no journal to record it in.
         let Some(_entering) = shared.entrance.enter() else {

@@ -255,20 +255,23 @@ mod tests {
         shared.stop.cancel();
     }
 
+    /// What a scheduler answers to a peer that asks how a query is.
+    async fn asked(service: &Service, query: QueryId) -> Option<Answer> {
+        let request = cluster::ForwardRequest {
+            query: query_bytes(query),
+            operation: Some(Operation::Status(cluster::Empty {})),
+            to: service.shared.driver.me().to_string(),
+        };
+        answer(service, request).await.unwrap().answer
+    }
+
     #[tokio::test]
     async fn who_is_about_to_adopt_a_query_does_not_deny_it() {
         let directory = tempfile::tempdir().unwrap();
         let shared = shared(directory.path()).await;
         let service = Service::new(Arc::clone(&shared));
         let query = record().query;
-        let asked = async || {
-            let request = cluster::ForwardRequest {
-                query: query_bytes(query),
-                operation: Some(Operation::Status(cluster::Empty {})),
-                to: shared.driver.me().to_string(),
-            };
-            answer(&service, request).await.unwrap().answer
-        };
+        let asked = || asked(&service, query);
         assert!(matches!(asked().await, Some(Answer::Failed(_))));
         shared.journaling.passing.begin(query, Epoch(1));
         assert!(matches!(asked().await, Some(Answer::Coming(_))));
@@ -283,14 +286,7 @@ mod tests {
         let service = Service::new(Arc::clone(&shared));
         let record = record();
         let query = record.query;
-        let asked = async || {
-            let request = cluster::ForwardRequest {
-                query: query_bytes(query),
-                operation: Some(Operation::Status(cluster::Empty {})),
-                to: shared.driver.me().to_string(),
-            };
-            answer(&service, request).await.unwrap().answer
-        };
+        let asked = || asked(&service, query);
         shared.driver.submit(record, None);
         shared.begin_draining();
         assert!(matches!(asked().await, Some(Answer::Status(_))));

@@ -3,6 +3,7 @@ use std::path::Path;
 use paceline_proto::query_bytes;
 use paceline_proto::state::record::Record as Kind;
 use paceline_proto::state::{Finished, Statement};
+use paceline_store::Journals;
 use uuid::Uuid;
 
 use super::*;
@@ -38,6 +39,15 @@ async fn a_record_goes_into_no_later_journal_than_it_was_meant_for() {
     }
 }
 
+/// A scribe that writes the journal of `me`.
+fn begun(directory: &Path) -> (Journals, SchedulerId, Scribe) {
+    let journals = journals(directory);
+    let me = SchedulerId::new("me");
+    let (scribe, writing) = Scribe::new(journal(&journals, &me));
+    tokio::spawn(writing);
+    (journals, me, scribe)
+}
+
 /// What the journal holds, as it lies there.
 fn segments(directory: &Path, of: &SchedulerId) -> Vec<Vec<u8>> {
     let folder = directory.join("journal").join(of.as_str());
@@ -59,10 +69,7 @@ fn says(segments: &[Vec<u8>], text: &str) -> bool {
 #[tokio::test]
 async fn what_was_withdrawn_makes_no_journal_long() {
     let directory = tempfile::tempdir().unwrap();
-    let journals = journals(directory.path());
-    let me = SchedulerId::new("me");
-    let (scribe, writing) = Scribe::new(journal(&journals, &me));
-    tokio::spawn(writing);
+    let (journals, me, scribe) = begun(directory.path());
     let accepted = |n: usize| {
         let query = QueryId(Uuid::from_u128(n as u128));
         (query, written::accepted(query, Statement::default()))
@@ -81,10 +88,7 @@ async fn what_was_withdrawn_makes_no_journal_long() {
 #[tokio::test]
 async fn a_large_journal_is_not_written_again_for_little() {
     let directory = tempfile::tempdir().unwrap();
-    let journals = journals(directory.path());
-    let me = SchedulerId::new("me");
-    let (scribe, writing) = Scribe::new(journal(&journals, &me));
-    tokio::spawn(writing);
+    let (journals, me, scribe) = begun(directory.path());
     let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
     for (n, size) in [(1, 2 << 20), (2, 10)] {
         let statement = Statement {
@@ -104,10 +108,7 @@ async fn a_large_journal_is_not_written_again_for_little() {
 #[tokio::test]
 async fn what_ended_goes_from_a_journal_that_is_to_be_short() {
     let directory = tempfile::tempdir().unwrap();
-    let journals = journals(directory.path());
-    let me = SchedulerId::new("me");
-    let (scribe, writing) = Scribe::new(journal(&journals, &me));
-    tokio::spawn(writing);
+    let (journals, me, scribe) = begun(directory.path());
     let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
     let accepted = |n: u8| {
         let statement = Statement {

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use paceline_core::ownership::Closed;
 use paceline_model::{Epoch, QueryId, QueryState, SchedulerId};
 use paceline_proto::state::record::Record as Kind;
@@ -14,7 +12,7 @@ use paceline_proto::state::{
 };
 use paceline_store::{
     AppendError, Claims, Created, Deferred, Ending, Journal, JournalError, JournalMetrics,
-    JournalOptions, Journals, Key, Replayed, StateStore,
+    JournalOptions, Journals, Key, StateStore,
 };
 use prometheus::Registry;
 use prost::Message;
@@ -26,7 +24,7 @@ fn metrics() -> JournalMetrics {
     JournalMetrics::register(&Registry::new()).unwrap()
 }
 
-fn journals(store: StateStore) -> Journals {
+pub(crate) fn journals(store: StateStore) -> Journals {
     Journals::new(store, metrics())
 }
 
@@ -53,7 +51,7 @@ fn bytes(n: u8) -> Bytes {
     Bytes::copy_from_slice(&[n; 16])
 }
 
-fn record(kind: Kind) -> Record {
+pub(crate) fn record(kind: Kind) -> Record {
     Record { record: Some(kind) }
 }
 
@@ -144,91 +142,6 @@ pub(crate) async fn ends_with_its_seal(room: &Room) {
     assert!(idle.append(accepted(4)).await.is_err());
 }
 
-/// What cannot be read is named, and nothing else is held up by it: not what came with it either.
-pub(crate) async fn is_sealed_whatever_a_record_says(room: &Room) {
-    let nameless = || {
-        record(Kind::Accepted(Accepted {
-            query: Bytes::from_static(b"no id"),
-            ..Accepted::default()
-        }))
-    };
-    let others = journals(room.open());
-    let held = |replayed: &Replayed| {
-        let queries = replayed.book.queries().map(|(query, _)| query);
-        queries.collect::<Vec<_>>()
-    };
-    let a = begin("a", room.open());
-    for record in [accepted(1), nameless(), accepted(2)] {
-        a.append(record).await.unwrap();
-    }
-    let sealed = others.seal(&name("a"), &name("b")).await.unwrap();
-    assert_eq!(sealed.sealed_by(), Some(&name("b")));
-    assert_eq!(held(&sealed), [query(1), query(2)]);
-    let [what] = &sealed.left_out[..] else {
-        panic!("{:?}", sealed.left_out)
-    };
-    let place = "journal/a/00000000000000000001: accepted: query";
-    assert!(what.starts_with(place), "{what}");
-    others.mark_drained(&name("a"), &name("b")).await.unwrap();
-    assert_eq!(others.remove_segments(&name("a")).await, Ok(3));
-
-    let b = begin("b", room.open());
-    let together = [accepted(1), nameless(), accepted(2)].map(|record| b.append(record));
-    let appends = join_all(together).await;
-    assert!(appends.iter().all(Result::is_ok), "{appends:?}");
-    b.compact().await.unwrap().unwrap();
-    let replayed = others.replay(&name("b")).await.unwrap();
-    assert_eq!(held(&replayed), [query(1), query(2)]);
-    assert_eq!(replayed.left_out, [""; 0], "the snapshot is without it");
-}
-
-/// Bytes that are wrong on their way are read again; those that stay wrong hold up what they may mean, and
-/// keep nobody from ending the journal.
-pub(crate) async fn is_ended_whatever_cannot_be_read(room: &Room) {
-    let (faulty, state) = room.faulty();
-    let held = |replayed: &Replayed| {
-        let queries = replayed.book.queries().map(|(query, _)| query);
-        queries.collect::<Vec<_>>()
-    };
-    let a = begin("a", room.open());
-    for n in 1..=3 {
-        a.append(accepted(n)).await.unwrap();
-    }
-    let others = journals(state.clone());
-    faulty.garble_reads(1);
-    let replayed = others.replay(&name("a")).await.unwrap();
-    assert_eq!(held(&replayed), [1, 2, 3].map(query));
-    assert_eq!(faulty.fired(), 1);
-
-    let segment = |seq| Key::new("journal").child("a").numbered(seq);
-    let damage = async |seq| {
-        let path = Path::from(segment(seq).to_string());
-        let bytes = PutPayload::from_static(b"x");
-        room.objects.put(&path, bytes).await.unwrap();
-    };
-    damage(1).await;
-    for _ in 0..2 {
-        let unreadable = others.seal(&name("a"), &name("b")).await.unwrap_err();
-        assert!(
-            unreadable.to_string().contains("journal/a/"),
-            "{unreadable}"
-        );
-    }
-    let refused = a.append(accepted(4)).await.unwrap_err();
-    let by = name("b");
-    assert_eq!(refused, AppendError::Closed(Closed::Sealed { by }));
-    assert_eq!(state.get(&segment(4)).await, Ok(None), "one seal is enough");
-
-    for by in ["b", "c"] {
-        others.give_up_damaged(&name("a"), &name(by)).await.unwrap();
-    }
-    let sealed = others.seal(&name("a"), &name("b")).await.unwrap();
-    assert_eq!(held(&sealed), [1, 3].map(query));
-    assert_eq!(sealed.left_out.len(), 1, "{:?}", sealed.left_out);
-    others.mark_drained(&name("a"), &name("b")).await.unwrap();
-    assert_eq!(others.remove_segments(&name("a")).await, Ok(3));
-}
-
 /// A snapshot is as large as what the journal holds, and a store has its time for it: to write it, and to
 /// bring it to whoever takes over.
 #[tokio::test]
@@ -291,20 +204,6 @@ async fn a_flush_writes_what_waits_and_no_snapshot() {
     others.seal(a.scheduler(), &by).await.unwrap();
     let refused = a.flush().await.unwrap_err();
     assert_eq!(refused, AppendError::Closed(Closed::Sealed { by }));
-}
-
-/// What lies before a snapshot means nothing, whatever it is.
-pub(crate) async fn is_read_whatever_lies_before_its_snapshot(room: &Room) {
-    let a = begin("a", room.open());
-    a.append(accepted(1)).await.unwrap();
-    a.append(accepted(2)).await.unwrap();
-    a.compact().await.unwrap().unwrap();
-    let replayed = journals(room.open()).replay(&name("a")).await.unwrap();
-    let before = Path::from(Key::new("journal").child("a").numbered(0).to_string());
-    let bytes = PutPayload::from_static(b"x");
-    room.objects.put(&before, bytes).await.unwrap();
-    let again = journals(room.open()).replay(&name("a")).await;
-    assert_eq!(again, Ok(replayed));
 }
 
 /// What was acknowledged is in the journal that the sealers read; what was not is in none.
