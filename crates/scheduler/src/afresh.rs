@@ -3,13 +3,13 @@
 //! It is an adoption with nothing known but the statement, which the client's ticket brings: recorded
 //! first, claimed second, so that of two schedulers asked at once one runs it.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use paceline_frontend::Ticket;
 use paceline_model::{Epoch, ErrorClass, QueryError};
 use paceline_plan::Planned;
 use paceline_proto::state::Known;
-use tokio::time::Instant;
 
 use crate::finding::leaving;
 use crate::news::News;
@@ -35,7 +35,7 @@ impl Service {
         if shared.driver.drives(ticket.query) {
             return Ok(());
         }
-        let begun = Instant::now().into_std();
+        let begun = Instant::now();
         // One that leaves has no journal to record it in.
         let Some(_entering) = shared.entrance.enter() else {
             return Err(leaving());
@@ -48,7 +48,7 @@ impl Service {
             .planner
             .plan(&afresh.sql, values, &session.planning, &catalog, &slots)
             .await?;
-        let now = Instant::now().into_std();
+        let now = Instant::now();
         let values = afresh.parameters.as_ref();
         let requested = Requested::statement(&afresh.sql, &afresh.session, values)?;
         let record = |schema, plan| {
@@ -73,7 +73,7 @@ impl Service {
             }
             Planned::Query(plan) => {
                 let limit = session.timeout.or(shared.query_timeout);
-                let schema = std::sync::Arc::clone(&plan.schema);
+                let schema = Arc::clone(&plan.schema);
                 let mut record = record(schema, Some(plan)).limited(limit);
                 record.catalog = catalog.version();
                 let known = Known {
@@ -94,8 +94,6 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use paceline_frontend::{Afresh, SessionSettings};
     use paceline_model::{CatalogVersion, QueryId, SchedulerId};
     use uuid::Uuid;
