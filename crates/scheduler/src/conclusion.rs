@@ -11,7 +11,6 @@ use paceline_model::{ErrorClass, QueryError, QueryId, QueryState, ResultSize};
 use paceline_store::{Ending, ResultManifest};
 
 use crate::agreement;
-use crate::duties::Duties;
 use crate::enqueued::{STATUS, away};
 use crate::record::QueryRecord;
 use crate::requested::note_request;
@@ -19,7 +18,7 @@ use crate::results::{self, Reading, to_ipc};
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::writing;
-use crate::written::unix_millis;
+use crate::written::{millis, unix_millis};
 
 /// Rows in memory of one part of a stored result.
 const PART_BYTES: usize = 8 << 20;
@@ -29,9 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How often results whose time is over are looked for, at least and at most.
-const SWEEP: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
 
 /// Concludes a query however long the store is away, for as long as the query is this scheduler's own.
 pub(crate) async fn conclude_in_time(shared: Arc<Shared>, query: QueryId) {
@@ -72,7 +68,7 @@ pub(crate) async fn conclude(service: &Service, query: QueryId) -> Result<(), Qu
         Err(Broken::Query(error)) => (None, Some(error)),
         Err(Broken::Store(error)) => return Err(error),
     };
-    let expires = unix_millis().saturating_add(ttl.as_millis() as u64);
+    let expires = unix_millis().saturating_add(millis(ttl));
     let manifest = manifest.map(|mut manifest| {
         manifest.expires_at_unix_ms = expires;
         manifest
@@ -172,11 +168,13 @@ pub(crate) fn read_failure(error: QueryError) -> Broken {
 }
 
 impl QueryRecord {
-    /// What the query has come to; `unread` is why its result could not be stored.
+    /// What the query has come to; `unread` is why its result could not be stored. One that finished may have
+    /// lost its result for good since: without it, it failed.
     fn ended_as(&self, unread: Option<QueryError>) -> (QueryState, Option<QueryError>) {
-        match (&self.error, unread) {
-            (None, Some(error)) => (QueryState::Failed, Some(error)),
-            (error, _) => (self.state, error.clone()),
+        let error = self.error.clone().or(unread);
+        match self.state {
+            QueryState::Finished if error.is_some() => (QueryState::Failed, error),
+            state => (state, error),
         }
     }
 
@@ -195,37 +193,28 @@ impl QueryRecord {
     }
 }
 
-/// Removes results whose time is over, for as long as it is polled. The schedulers share that work.
-pub(crate) async fn sweep_results(shared: Arc<Shared>) {
-    let [shortest, longest] = SWEEP;
-    let every = (shared.submitted_ttl / 4).clamp(shortest, longest);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody waits for a sweep: results go when their time is over"
-    )]
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = sweep(&shared).await {
-            tracing::warn!(%error, "could not look for results whose time is over");
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
 
-async fn sweep(shared: &Shared) -> Result<(), paceline_store::ResultError> {
-    let (journaling, duties) = (&shared.journaling, Duties::of(shared));
-    for query in journaling.results.queries().await? {
-        if !duties.include(query) {
-            continue;
-        }
-        let Some(ending) = journaling.claims.outcome(query).await? else {
-            continue;
-        };
-        let manifest = ResultManifest::from_json(&ending.result);
-        if manifest.is_none_or(|manifest| manifest.expires_at_unix_ms <= unix_millis()) {
-            journaling.results.remove(query).await?;
-        }
+    use super::*;
+    use crate::testing::{outputs, planned};
+
+    #[test]
+    fn what_loses_its_result_before_that_is_stored_has_failed() {
+        let now = Instant::now();
+        let lost = QueryError::new(ErrorClass::OutputLost, "it cannot be made again");
+        let mut finished = planned(1);
+        finished.settle_result(&outputs(1), false, now);
+        assert_eq!(finished.ended_as(None), (QueryState::Finished, None));
+        let failed = (QueryState::Failed, Some(lost.clone()));
+        assert_eq!(finished.ended_as(Some(lost.clone())), failed);
+        // As the core says it of a query that has ended.
+        finished.settle_failed(QueryState::Finished, lost.clone(), now);
+        assert_eq!(finished.ended_as(Some(lost.clone())), failed);
+        let mut cancelled = planned(1);
+        cancelled.settle_failed(QueryState::Cancelled, lost.clone(), now);
+        let (state, error) = cancelled.ended_as(None);
+        assert_eq!((state, error), (QueryState::Cancelled, Some(lost)));
     }
-    Ok(())
 }

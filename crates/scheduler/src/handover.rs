@@ -16,6 +16,7 @@ use crate::record::QueryRecord;
 use crate::requested::Requested;
 use crate::service::Service;
 use crate::shared::Shared;
+use crate::written::millis;
 
 /// Has another scheduler accept the statement.
 ///
@@ -60,10 +61,6 @@ fn submission_passed_on(
         timeout_millis: request.timeout.map(millis),
         ..passed_on(shared, &request.statement)?
     })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn passed_on(shared: &Shared, request: &Statement) -> Result<cluster::Submit, QueryError> {

@@ -39,6 +39,7 @@ mod endings;
 mod enqueued;
 mod entrance;
 mod error;
+mod expiry;
 mod finding;
 mod garbage;
 mod gone;

@@ -17,9 +17,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::attach::ClusterPort;
 use crate::beating::keep_beating;
-use crate::conclusion::sweep_results;
 use crate::driver::Driver;
 use crate::error::StartError;
+use crate::expiry::sweep_results;
 use crate::garbage::sweep_garbage;
 use crate::identity::Identity;
 use crate::leaving::leave;

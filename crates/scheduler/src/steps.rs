@@ -8,6 +8,7 @@ use paceline_model::{Epoch, QueryId, SchedulerId};
 use paceline_proto::state::Record;
 use paceline_store::{JournalError, Journals, Replayed, StoreError};
 
+use crate::expiry::readable_outcome;
 use crate::journaling::Journaling;
 use crate::shared::Shared;
 
@@ -152,13 +153,7 @@ pub(crate) async fn seal(
     });
     let kept: Vec<(QueryId, Epoch)> = kept.map(|(query, held)| (query, held.epoch)).collect();
     let looks = stream::iter(kept).map(|(query, epoch)| async move {
-        let outcome = match journaling.claims.outcome(query).await {
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
-                tracing::error!(%journal, %query, %error, "an outcome cannot be read");
-                None
-            }
-            outcome => outcome?,
-        };
+        let outcome = readable_outcome(&journaling.claims, query).await?;
         Ok::<_, JournalError>(outcome.map(|_| (query, epoch)))
     });
     let ended: Vec<_> = looks.buffer_unordered(AT_ONCE).try_collect().await?;

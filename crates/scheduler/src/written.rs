@@ -250,7 +250,8 @@ pub(crate) fn unix_millis() -> u64 {
         .map_or(0, millis)
 }
 
-fn millis(duration: Duration) -> u64 {
+/// In whole milliseconds, as it is written down and passed on.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

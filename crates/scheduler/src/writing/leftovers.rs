@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::duties::Duties;
 use crate::enqueued::away;
+use crate::expiry::readable_outcome;
 use crate::shared::Shared;
 
 /// How often files are looked for that were left behind, at least and at most.
@@ -165,9 +166,8 @@ impl Sweep {
         table: TableId,
         query: QueryId,
     ) -> Result<Option<BTreeSet<String>>, QueryError> {
-        let claims = &shared.journaling.claims;
-        let outcome = claims.outcome(query).await.map_err(|e| away(&e))?;
-        if outcome.is_none() {
+        let outcome = readable_outcome(&shared.journaling.claims, query).await;
+        if outcome.map_err(|e| away(&e))?.is_none() {
             return Ok(None);
         }
         // The entry came before the outcome: what is read now has it.
