@@ -8,9 +8,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use paceline_frontend::{QueryService, StoredResult, Submission};
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
 use paceline_store::{Ending, ResultError, ResultManifest, ResultReader, StoreError};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::conclusion::conclude;
+use crate::conclusion::{conclude, conclude_in_time};
+use crate::finding::leaving;
 use crate::handover::pass_on_submission;
 use crate::keyed::{Durable, gone, named};
 use crate::peers::unknown;
@@ -68,9 +70,29 @@ impl Service {
         let answered = shared.driver.with_record(&query, |r| r.plan.is_none());
         if answered == Some(true) {
             // It is over already, and in no journal: it is kept before its client is told.
-            conclude(self, query).await?;
+            self.conclude_answered(query).await?;
         }
         self.status(query).await
+    }
+
+    /// Keeps what a statement answered that ran on no executor. It is seen through, also if the client goes
+    /// away or the store is away for longer than the client waits: nobody else has it.
+    ///
+    /// # Errors
+    /// If it is not known to be kept yet.
+    async fn conclude_answered(&self, query: QueryId) -> Result<(), QueryError> {
+        let (tell, told) = oneshot::channel();
+        let service = self.clone();
+        self.shared.spawn_until_stopped(async move {
+            let concluded = conclude(&service, query).await;
+            let again = concluded.is_err();
+            // Who asked may be gone.
+            let _ = tell.send(concluded);
+            if again {
+                conclude_in_time(Arc::clone(&service.shared), query).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(leaving()))
     }
 
     /// Whether just this was handed in under its client's name for it.
@@ -178,4 +200,52 @@ fn stored(reader: ResultReader) -> Result<StoredResult, QueryError> {
 
 pub(crate) fn away(error: &StoreError) -> QueryError {
     QueryError::new(error.class(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use paceline_frontend::{Origin, SessionSettings, Statement};
+    use paceline_model::QueryState;
+
+    use super::*;
+    use crate::testing::shared;
+
+    /// Within which an outcome is there.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Or it would run for ever, to whoever asks.
+    #[tokio::test]
+    async fn what_was_answered_is_kept_though_its_client_has_gone_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let service = Service::new(Arc::clone(&shared));
+        let session = SessionSettings::default();
+        let statement = Statement::new("EXPLAIN SELECT 1", session, Origin::Http);
+        let accepted = async {
+            while shared.driver.statuses().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        // Cancel safety: the client goes away, which is what is looked at.
+        tokio::select! {
+            biased;
+            told = service.accept_submission(Submission::new(statement)) => {
+                panic!("it is kept before its client is told: {told:?}")
+            }
+            () = accepted => {}
+        }
+        let query = shared.driver.statuses()[0].query;
+        let ended = async {
+            loop {
+                if let Some(ending) = service.outcome(query).await.unwrap() {
+                    return ending;
+                }
+            }
+        };
+        let ending = tokio::time::timeout(LIMIT, ended).await.unwrap();
+        assert_eq!(ending.state, QueryState::Finished);
+        shared.stop.cancel();
+    }
 }
