@@ -17,23 +17,29 @@ pub(crate) fn data_location(given: &str, state: &str) -> Result<Option<Url>, Sta
         given => given.to_string(),
     };
     let bad = |reason: String| StartError::DataLocation {
-        location: chosen.clone(),
+        location: shown(&chosen),
         reason,
     };
     if chosen.contains("://") {
         let url = Url::parse(&chosen).map_err(|e| bad(e.to_string()))?;
         let named = !url.username().is_empty() && !url.scheme().starts_with("abfs");
         if named || url.password().is_some() {
-            return Err(StartError::DataLocation {
-                location: format!("{}://…", url.scheme()),
-                reason: "credentials belong into storage.options or the environment".to_string(),
-            });
+            let reason = "credentials belong into storage.options or the environment";
+            return Err(bad(reason.to_string()));
         }
         return Ok(Some(url));
     }
     let path = std::path::absolute(Path::new(&chosen)).map_err(|e| bad(e.to_string()))?;
     let url = Url::from_directory_path(&path).map_err(|()| bad("it is no path".to_string()))?;
     Ok(Some(url))
+}
+
+/// A location without what may be credentials.
+fn shown(location: &str) -> String {
+    match location.split_once("://") {
+        Some((scheme, rest)) if rest.contains('@') => format!("{scheme}://…"),
+        _ => location.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +58,17 @@ mod tests {
         assert_eq!(chosen("", "memory:///"), "");
         assert_eq!(chosen("/tables", "memory:///"), "file:///tables/");
         assert_eq!(chosen("s3://b/t/", "/state"), "s3://b/t/");
-        let refused = data_location("s3://user:hunter2@b/t", "/state").unwrap_err();
-        assert!(!refused.to_string().contains("hunter2"), "{refused}");
+    }
+
+    #[test]
+    fn credentials_are_refused_and_not_repeated() {
+        // One of them is no location either.
+        for given in ["s3://user:hunter2@b/t", "s3://user:hunter2@b:port/t"] {
+            let refused = data_location(given, "/state").unwrap_err().to_string();
+            assert!(!refused.contains("hunter2"), "{refused}");
+            assert!(refused.contains("'s3://…'"), "{refused}");
+        }
+        let refused = data_location("s3://b:port/t", "/state").unwrap_err();
+        assert!(refused.to_string().contains("'s3://b:port/t'"), "{refused}");
     }
 }
