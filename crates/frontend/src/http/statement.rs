@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
+    UInt64Array,
 };
 use paceline_model::QueryError;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::request::{Sent, user};
 use crate::service::{Origin, Statement};
@@ -92,11 +93,9 @@ fn row(parameters: Vec<Value>) -> Result<Option<RecordBatch>, QueryError> {
             Value::Null => Arc::new(NullArray::new(1)),
             Value::Bool(truth) => Arc::new(BooleanArray::from(vec![truth])),
             Value::String(text) => Arc::new(StringArray::from(vec![text])),
-            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(whole), _) => Arc::new(Int64Array::from(vec![whole])),
-                (None, Some(real)) => Arc::new(Float64Array::from(vec![real])),
-                (None, None) => return Err(user(format!("{name} is no number of 64 bits"))),
-            },
+            Value::Number(number) => {
+                numeric(&number).ok_or_else(|| user(format!("{name} is no number of 64 bits")))?
+            }
             Value::Array(_) | Value::Object(_) => {
                 return Err(user(format!(
                     "the parameter {name} must be null, text, a number or a truth value"
@@ -107,6 +106,16 @@ fn row(parameters: Vec<Value>) -> Result<Option<RecordBatch>, QueryError> {
     }
     let batch = RecordBatch::try_from_iter_with_nullable(columns);
     batch.map(Some).map_err(|e| user(e.to_string()))
+}
+
+/// A number as what holds it exactly, if anything does.
+fn numeric(number: &Number) -> Option<ArrayRef> {
+    let column: ArrayRef = match (number.as_i64(), number.as_u64()) {
+        (Some(whole), _) => Arc::new(Int64Array::from(vec![whole])),
+        (None, Some(large)) => Arc::new(UInt64Array::from(vec![large])),
+        (None, None) => Arc::new(Float64Array::from(vec![number.as_f64()?])),
+    };
+    Some(column)
 }
 
 #[cfg(test)]
@@ -141,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_json_body_has_settings_and_parameters() {
         let body = r#"{"sql": "SELECT $1", "settings": {"schema": "b", "x.y": 7},
-                       "parameters": [1, 2.5, "t", true, null]}"#;
+                       "parameters": [1, 2.5, "t", true, null, 18446744073709551615]}"#;
         let headers = [JSON, (SETTINGS_HEADER, "schema=a; catalog=c")];
         let statement = parsed(&headers, body).await.unwrap();
         let settings: Vec<_> = statement.session.iter().collect();
@@ -159,7 +168,8 @@ mod tests {
                 DataType::Float64,
                 DataType::Utf8,
                 DataType::Boolean,
-                DataType::Null
+                DataType::Null,
+                DataType::UInt64
             ]
         );
     }
