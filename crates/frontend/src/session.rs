@@ -89,6 +89,24 @@ impl FromIterator<(String, String)> for SessionSettings {
 /// The header that makes a repeated statement the same query, over HTTP and gRPC alike.
 pub(crate) const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
+/// The longest idempotency key.
+const MAX_KEY_BYTES: usize = 256;
+
+/// The key that a client gave its statement.
+///
+/// # Errors
+/// A user error if it is none: all who sent nothing would share one query.
+pub(crate) fn idempotency_key(key: &str) -> Result<String, QueryError> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        let message = format!(
+            "the header {IDEMPOTENCY_HEADER} must have 1 to {MAX_KEY_BYTES} bytes, not {}",
+            key.len()
+        );
+        return Err(QueryError::new(ErrorClass::User, message));
+    }
+    Ok(key.to_string())
+}
+
 /// The header that carries settings, over HTTP and gRPC alike.
 pub(crate) const SETTINGS_HEADER: &str = "x-paceline-settings";
 
@@ -115,6 +133,17 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::User);
         assert!(error.message.contains("'nonsense'"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_neither_empty_nor_endless() {
+        let longest = "k".repeat(MAX_KEY_BYTES);
+        assert_eq!(idempotency_key(&longest).as_ref(), Ok(&longest));
+        for key in [String::new(), longest + "k"] {
+            let error = idempotency_key(&key).unwrap_err();
+            assert_eq!(error.class, ErrorClass::User);
+            assert!(error.message.contains(IDEMPOTENCY_HEADER), "{error}");
+        }
     }
 
     #[test]

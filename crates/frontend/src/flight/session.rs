@@ -12,7 +12,7 @@ use prost::Message;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use super::{bug, user};
-use crate::session::{IDEMPOTENCY_HEADER, SETTINGS_HEADER, SessionSettings};
+use crate::session::{IDEMPOTENCY_HEADER, SETTINGS_HEADER, SessionSettings, idempotency_key};
 
 const COOKIE: &str = "paceline_session";
 /// What most clients accept of a cookie.
@@ -39,7 +39,7 @@ impl CallSession {
             settings.merge_header(text(value, SETTINGS_HEADER)?)?;
         }
         let idempotency_key = match metadata.get(IDEMPOTENCY_HEADER) {
-            Some(value) => Some(text(value, IDEMPOTENCY_HEADER)?.to_string()),
+            Some(value) => Some(idempotency_key(text(value, IDEMPOTENCY_HEADER)?)?),
             None => None,
         };
         Ok(CallSession {
@@ -117,6 +117,13 @@ mod tests {
             settings(&[("catalog", "lake"), ("schema", "new")])
         );
         assert_eq!(call.idempotency_key.as_deref(), Some("k-1"));
+    }
+
+    #[test]
+    fn an_empty_key_is_refused() {
+        let mut metadata = MetadataMap::new();
+        metadata.insert(IDEMPOTENCY_HEADER, "".parse().unwrap());
+        assert!(CallSession::read(&metadata).is_err());
     }
 
     #[test]

@@ -7,13 +7,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use paceline_model::{ErrorClass, QueryError};
 
 use super::failure::Failure;
-use crate::session::{IDEMPOTENCY_HEADER, SETTINGS_HEADER, SessionSettings};
+use crate::session::{IDEMPOTENCY_HEADER, SETTINGS_HEADER, SessionSettings, idempotency_key};
 
 /// How long a client may take to send a statement.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The longest idempotency key.
-const MAX_KEY_BYTES: usize = 256;
 
 /// A request that brings a statement.
 #[derive(Debug)]
@@ -70,15 +67,7 @@ async fn read_body(body: Body, max_bytes: usize) -> Result<Bytes, Failure> {
 }
 
 fn key(value: &HeaderValue) -> Result<String, QueryError> {
-    let key = plain(value, IDEMPOTENCY_HEADER)?;
-    if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        let message = format!(
-            "the header {IDEMPOTENCY_HEADER} must have 1 to {MAX_KEY_BYTES} bytes, not {}",
-            key.len()
-        );
-        return Err(user(message));
-    }
-    Ok(key.to_string())
+    idempotency_key(plain(value, IDEMPOTENCY_HEADER)?)
 }
 
 /// Whether the body is JSON. Without a type it is plain SQL.
