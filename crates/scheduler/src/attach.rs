@@ -85,19 +85,15 @@ impl Cluster for ClusterPort {
             scheduler: me.to_string(),
             heartbeat_millis: shared.heartbeat.as_millis() as u64,
         };
-        for message in [
-            Told::Welcome(welcome),
-            Told::Members(shared.membership.message()),
-        ] {
-            // The channel is new and has room.
-            let _ = outgoing.try_send(cluster::FromScheduler {
-                message: Some(message),
-            });
-        }
+        // The channel is new and has room.
+        let _ = outgoing.try_send(cluster::FromScheduler {
+            message: Some(Told::Welcome(welcome)),
+        });
         let executor = ExecutorId::new(hello.executor.as_str());
         tracing::info!(%executor, address = hello.address, slots = hello.slots, "attached");
         let link = shared.driver.attached(&me, hello, held, outgoing);
         let link = link.ok_or_else(|| Status::unavailable("this scheduler has a new id"))?;
+        shared.tell_members_to(&executor);
         shared.spawn(listen(Arc::clone(&shared), executor, link, inbound));
         let commands = ReceiverStream::new(commands);
         Ok(Response::new(Box::pin(commands.map(Ok))))

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use paceline_core::ownership::{AppendOptions, SuspicionOptions};
 use paceline_core::{Core, Options};
 use paceline_exchange::{ExchangeMetrics, PeerOptions};
-use paceline_model::{ByteSize, Invariant, QueryError, SchedulerId};
+use paceline_model::{ByteSize, ExecutorId, Invariant, QueryError, SchedulerId};
 use paceline_plan::{Catalog, Engine, EngineOptions, Planner, PlannerOptions};
 use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{MESSAGE_LIMIT, cluster};
@@ -208,12 +208,20 @@ impl Shared {
 
     /// Tells every executor who the schedulers are, if that has changed.
     pub(crate) fn tell_members(&self) {
-        let members = self.membership.message();
+        // It comes first: of two who tell at once, the second one looks after the first one told.
         let mut told = self.told.lock();
+        let members = self.membership.message();
         if *told != members {
             self.driver.broadcast(&Told::Members(members.clone()));
             *told = members;
         }
+    }
+
+    /// Tells an executor who the schedulers are. It has attached, so that it hears of every later change.
+    pub(crate) fn tell_members_to(&self, executor: &ExecutorId) {
+        let _one_at_a_time = self.told.lock();
+        let members = Told::Members(self.membership.message());
+        self.driver.tell(executor, members);
     }
 
     /// Why new queries should go elsewhere; empty if they should not.

@@ -7,6 +7,7 @@ use paceline_core::ownership::Evidence;
 use paceline_core::{AttemptState, Event};
 use paceline_model::{Epoch, ExecutorId, QueryId, SchedulerId};
 use paceline_proto::cluster;
+use paceline_proto::cluster::from_scheduler::Message;
 
 use super::{Driver, State};
 use crate::links::{Link, LinkId};
@@ -201,8 +202,14 @@ impl Driver {
 
     /// Acknowledges states to the executor that reported them.
     pub(crate) fn acknowledge(&self, executor: &ExecutorId, numbers: Vec<u64>) {
-        let message =
-            cluster::from_scheduler::Message::Acknowledge(cluster::Acknowledge { numbers });
+        self.tell(
+            executor,
+            Message::Acknowledge(cluster::Acknowledge { numbers }),
+        );
+    }
+
+    /// Tells an executor something that is not about its tasks.
+    pub(crate) fn tell(&self, executor: &ExecutorId, message: Message) {
         self.state.lock().links.send(executor, message);
     }
 
@@ -243,7 +250,7 @@ impl Driver {
     }
 
     /// Tells every executor who the schedulers are.
-    pub(crate) fn broadcast(&self, message: &cluster::from_scheduler::Message) {
+    pub(crate) fn broadcast(&self, message: &Message) {
         self.state.lock().links.broadcast(message);
     }
 }

@@ -1,8 +1,9 @@
 use paceline_plan::Change;
+use paceline_store::Members;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::{shared, shared_with};
+use crate::testing::{beacon, shared, shared_with, store};
 
 #[tokio::test]
 async fn who_is_reached_by_no_executor_plans_with_the_catalog_as_it_is() {
@@ -89,6 +90,33 @@ async fn who_is_passed_over_by_others_plans_with_the_catalog_as_it_is() {
     for scheduler in [&one, &other] {
         scheduler.stop.cancel();
     }
+}
+
+/// The change is told to those who are attached, which it is not yet.
+#[tokio::test]
+async fn who_attaches_while_members_change_is_told_of_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = shared(directory.path()).await;
+    shared.tell_members();
+    let peer = beacon(SchedulerId::new("peer"), 1);
+    let members = Members::new(store(directory.path()));
+    members.beat(&peer).await.unwrap();
+    shared.membership.look().await.unwrap();
+    shared.tell_members();
+
+    let mut told = attach(&shared);
+    shared.tell_members_to(&ExecutorId::new("x"));
+    shared.tell_members();
+    let all = async {
+        loop {
+            if let Some(Told::Members(members)) = told.recv().await.unwrap().message {
+                return members;
+            }
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+    assert_eq!(all.unwrap().schedulers.len(), 2);
+    shared.stop.cancel();
 }
 
 async fn fails() {
