@@ -21,6 +21,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an HTTP/1 client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long any client may take to say anything, after which it has to say what the others limit.
+pub(crate) const SILENCE: Duration = HEADER_TIMEOUT;
 /// How much of a result may be under way on one stream before the client has to acknowledge some.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -33,6 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) max_connections: usize,
+    /// How long a client may be connected without having said anything.
+    pub(crate) silence: Duration,
     pub(crate) grace: Duration,
 }
 
@@ -58,7 +62,7 @@ pub(crate) async fn serve(
         let connection = Connection {
             router: router.clone(),
             builder: builder.clone(),
-            grace: limits.grace,
+            limits,
             shutdown: shutdown.clone(),
         };
         let counted = metrics.connection(protocol);
@@ -121,12 +125,24 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
 struct Connection {
     router: Router,
     builder: Builder<TokioExecutor>,
-    grace: Duration,
+    limits: Limits,
     shutdown: CancellationToken,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
+        // Who says nothing would hold its place for ever: which protocol it speaks shows by its first bytes,
+        // and only the protocols have limits of their own.
+        let speaks = tokio::time::timeout(self.limits.silence, stream.readable());
+        // Cancel safety: nothing is read here.
+        let speaks = tokio::select! {
+            speaks = speaks => matches!(speaks, Ok(Ok(()))),
+            () = self.shutdown.cancelled() => false,
+        };
+        if !speaks {
+            debug!("closed a connection on which nothing was said");
+            return;
+        }
         let service = TowerToHyperService::new(self.router);
         let serving = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut serving = std::pin::pin!(serving);
@@ -139,7 +155,7 @@ impl Connection {
             Some(result) => result,
             None => {
                 serving.as_mut().graceful_shutdown();
-                match tokio::time::timeout(self.grace, serving).await {
+                match tokio::time::timeout(self.limits.grace, serving).await {
                     Ok(result) => result,
                     Err(_) => {
                         debug!("cut a connection that outlasted the grace of the shutdown");
@@ -150,6 +166,41 @@ impl Connection {
         };
         if let Err(error) = ended {
             debug!(%error, "a connection broke");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_says_nothing_does_not_stay() {
+        let limits = Limits {
+            max_connections: 1,
+            silence: Duration::from_millis(50),
+            grace: Duration::ZERO,
+        };
+        for protocol in [Protocol::Flight, Protocol::Http] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let metrics = FrontendMetrics::register(&Registry::new()).unwrap();
+            let shutdown = CancellationToken::new();
+            let stop = shutdown.clone();
+            let serving = serve(listener, Router::new(), protocol, limits, metrics, stop);
+            let serving = tokio::spawn(serving);
+            // The second one is let in when the first one has gone.
+            for _ in 0..2 {
+                let mut silent = TcpStream::connect(address).await.unwrap();
+                let closed = async { silent.read(&mut [0; 64]).await };
+                let closed = tokio::time::timeout(Duration::from_secs(60), closed).await;
+                assert_eq!(closed.unwrap().unwrap(), 0, "{protocol:?}");
+            }
+            shutdown.cancel();
+            serving.await.unwrap();
         }
     }
 }

@@ -73,6 +73,7 @@ pub async fn serve_flight(
 ) -> Result<(), QueryError> {
     let limits = Limits {
         max_connections: options.max_connections,
+        silence: server::SILENCE,
         grace: options.grace,
     };
     let max_request = options.max_request.as_usize();

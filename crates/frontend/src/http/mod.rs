@@ -83,6 +83,7 @@ pub async fn serve_http(
 ) {
     let limits = Limits {
         max_connections: options.max_connections,
+        silence: server::SILENCE,
         grace: options.grace,
     };
     let door = Door {
