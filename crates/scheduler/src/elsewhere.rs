@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the owner of a query is asked for its result.
 pub(crate) fn question() -> Operation {
-    Operation::Result(cluster::ResultRequest { by_parts: true })
+    Operation::Result(cluster::Empty {})
 }
 
 /// Gives out a result of which its owner said where it lies. None if it does not lie there any more: then
@@ -52,9 +52,6 @@ pub(crate) async fn open(
     mut at: cluster::ResultLocation,
 ) -> Result<Option<ResultStream>, QueryError> {
     let mut here = std::mem::take(&mut at.inline_parts);
-    // From an owner of a former version.
-    let whole = at.inline_result.take();
-    here.extend(whole.map(|ipc| cluster::InlinePart { task: 0, ipc }));
     let mut kept = None;
     if !at.read_at.is_empty() {
         let owner = SchedulerId::new(at.read_at.as_str());

@@ -128,7 +128,6 @@ pub(crate) async fn accept(
         "metadata" => Origin::Metadata,
         _ => Origin::Http,
     };
-    let sql = afresh.sql.clone();
     let statement = Statement {
         parameters: afresh.parameters,
         idempotency_key: Some(submit.idempotency_key).filter(|key| !key.is_empty()),
@@ -148,7 +147,6 @@ pub(crate) async fn accept(
     let submitted = paceline_frontend::QueryService::submit(service, statement).await?;
     let attached = Attached {
         submitted,
-        sql,
         // Whoever passed it on knows.
         requested: Requested::default(),
     };
@@ -159,7 +157,6 @@ pub(crate) async fn accept(
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) submitted: Submitted,
-    sql: String,
     pub(crate) requested: Requested,
 }
 
@@ -176,7 +173,6 @@ pub(crate) fn attach(record: &mut QueryRecord) -> Option<Attached> {
     };
     Some(Attached {
         submitted,
-        sql: record.sql.clone(),
         requested: record.asked(),
     })
 }
@@ -188,7 +184,6 @@ pub(crate) fn to_wire(attached: &Attached) -> Result<Answer, QueryError> {
         ticket: submitted.ticket.encode()?,
         schema: paceline_plan::schema_to_ipc(&submitted.schema).into(),
         rows_affected: submitted.rows_affected,
-        sql: attached.sql.clone(),
         request: attached.requested.to_string(),
     }))
 }
@@ -198,20 +193,13 @@ pub(crate) fn from_wire(submitted: cluster::Submitted) -> Result<Attached, Query
     let ticket = Ticket::decode(&submitted.ticket)?;
     let schema = paceline_plan::schema_from_ipc(&submitted.schema)
         .map_err(|e| paceline_plan::classify(&e))?;
-    let it = Submitted {
-        query: ticket.query,
-        schema,
-        ticket,
-        rows_affected: submitted.rows_affected,
-    };
-    let requested = match submitted.request.as_str() {
-        // A former version says no more.
-        "" => Requested::of_text(&submitted.sql),
-        request => Requested::read(request),
-    };
     Ok(Attached {
-        submitted: it,
-        sql: submitted.sql,
-        requested,
+        submitted: Submitted {
+            query: ticket.query,
+            schema,
+            ticket,
+            rows_affected: submitted.rows_affected,
+        },
+        requested: Requested::read(&submitted.request),
     })
 }

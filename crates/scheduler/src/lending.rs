@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use paceline_model::{ErrorClass, OutputLocation, QueryError, QueryId, StageId};
+use paceline_model::{OutputLocation, QueryError, QueryId, StageId};
 use paceline_proto::cluster::read_response::Message;
 use paceline_proto::{OutputTable, cluster, error_to_failed, query_id};
 use tonic::Status;
@@ -84,44 +84,15 @@ impl Lent {
             ..cluster::ResultLocation::default()
         }
     }
-
-    /// For a scheduler of a former version, which knows of no parts.
-    fn in_one_piece(self, reading: &Reading) -> Result<cluster::ResultLocation, QueryError> {
-        let mut location = self.location();
-        if self.here.is_empty() {
-            return Ok(location);
-        }
-        if !self.elsewhere.is_empty() {
-            return Err(QueryError::new(
-                ErrorClass::Unavailable,
-                "the result lies partly with its scheduler and partly with executors, which the scheduler \
-                 that was asked for it cannot read, because it is of a former version: ask another one",
-            ));
-        }
-        let mut batches = Vec::new();
-        for part in &self.here {
-            batches.extend(results::from_ipc(&part.ipc)?);
-        }
-        location.inline_result = Some(results::to_ipc(&reading.schema, &batches)?);
-        Ok(location)
-    }
 }
 
 /// Answers another scheduler where a result lies, once it is complete.
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     query: QueryId,
-    request: &cluster::ResultRequest,
 ) -> Result<cluster::ResultLocation, QueryError> {
     let reading = Reading::begin(&shared.driver, query).ok_or(unknown(query))?;
     let lent = Lent::of(&reading, reading.complete().await?)?;
-    if !request.by_parts {
-        let location = lent.in_one_piece(&reading)?;
-        if location.inline_result.is_some() {
-            reading.consumed();
-        }
-        return Ok(location);
-    }
     let mut location = cluster::ResultLocation {
         schema: lent.schema.clone(),
         ..cluster::ResultLocation::default()
@@ -217,13 +188,9 @@ mod tests {
         let shared = shared(directory.path()).await;
         let me = shared.driver.me();
         let query = in_two_places(&shared);
-        let by_parts = cluster::ResultRequest { by_parts: true };
-        let told = answer(&shared, query, &by_parts).await.unwrap();
+        let told = answer(&shared, query).await.unwrap();
         assert_eq!(told.read_at, me.as_str());
         assert!(told.outputs.is_empty() && told.inline_parts.is_empty());
-        let former = cluster::ResultRequest { by_parts: false };
-        let refused = answer(&shared, query, &former).await.unwrap_err();
-        assert_eq!(refused.class, ErrorClass::Unavailable);
         assert_eq!(readers(&shared, query), 0);
 
         let request = cluster::ReadRequest {
@@ -270,8 +237,7 @@ mod tests {
         let record = crate::testing::record().answered(vec![], Instant::now());
         let query = record.query;
         shared.driver.submit(record, None);
-        let by_parts = cluster::ResultRequest { by_parts: true };
-        let told = answer(&shared, query, &by_parts).await.unwrap();
+        let told = answer(&shared, query).await.unwrap();
         assert_eq!(told.inline_parts.len(), 1);
         assert!(told.read_at.is_empty());
         let consumed = shared.driver.with_record(&query, |record| record.consumed);

@@ -185,10 +185,7 @@ pub(crate) async fn answer(
             Ok(false) => Err(unknown(query)),
             Err(error) => Err(error),
         },
-        Operation::Result(request) => {
-            let answer = lending::answer(shared, query, &request).await;
-            answer.map(Answer::Result)
-        }
+        Operation::Result(_) => lending::answer(shared, query).await.map(Answer::Result),
         Operation::Consumed(_) => match shared.driver.drives(query) {
             true => {
                 shared.driver.consumed(query);

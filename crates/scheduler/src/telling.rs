@@ -50,10 +50,7 @@ impl Peers {
         // One that died, or is cut off from all others, is gone by then.
         let mut patience = shared.journaling.suspicion.takeover_after * 2;
         loop {
-            let request = cluster::CatalogChangedRequest {
-                from: shared.driver.me().to_string(),
-                version: version.0,
-            };
+            let request = cluster::CatalogChangedRequest { version: version.0 };
             let told = match self.client(&peer.addresses.cluster) {
                 Ok(mut client) => {
                     let told = client.catalog_changed(request);
