@@ -169,7 +169,7 @@ impl Cluster for ClusterPort {
         if request.to != self.shared.driver.me().as_str() || self.shared.has_handed_over() {
             return Err(Status::unavailable("the scheduler asked is no more"));
         }
-        let answer = crate::peers::answer(&self.service, request)
+        let answer = crate::answering::answer(&self.service, request)
             .await
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         Ok(Response::new(answer))

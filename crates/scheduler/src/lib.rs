@@ -26,6 +26,7 @@
 
 mod afresh;
 mod agreement;
+mod answering;
 mod attach;
 mod beating;
 mod cancelling;
