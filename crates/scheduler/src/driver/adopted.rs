@@ -1,7 +1,7 @@
 //! Queries that were adopted, before executors have said what they hold of them.
 
 use paceline_core::HeldQuery;
-use paceline_model::ExecutorId;
+use paceline_model::{ExecutorId, QueryState};
 use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::state::Known;
 

@@ -1,8 +1,8 @@
 //! What must never be, and what must not go unseen: that it is counted.
 
 use arrow::datatypes::Schema;
-use paceline_core::{HeldQuery, Options};
-use paceline_model::ExecutorId;
+use paceline_core::{Action, HeldQuery, Options};
+use paceline_model::{ExecutorId, Invariant};
 use prometheus::Registry;
 use uuid::Uuid;
 

@@ -1,5 +1,7 @@
 use paceline_core::Options;
-use paceline_model::{Attempt, ErrorClass, ExecutorId, OutputId, StageId, TaskId};
+use paceline_model::{
+    Attempt, ErrorClass, ExecutorId, OutputId, QueryError, QueryState, StageId, TaskId,
+};
 use paceline_plan::WriteInto;
 use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message;
@@ -10,6 +12,7 @@ use tokio::sync::mpsc;
 use super::*;
 pub(super) use crate::testing::planned;
 use crate::testing::{journal, journals, record};
+use crate::wire;
 
 pub(super) fn driver(directory: &std::path::Path) -> Driver {
     driver_with(directory, Options::default(), &Registry::new())
