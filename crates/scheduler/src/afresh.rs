@@ -15,7 +15,8 @@ use crate::finding::leaving;
 use crate::news::News;
 use crate::record::QueryRecord;
 use crate::requested::Requested;
-use crate::service::{Service, parameters, session};
+use crate::service::Service;
+use crate::settings::{parameters, session};
 use crate::written;
 
 /// How long to wait for the outcome of the claim before looking again.

@@ -67,6 +67,7 @@ mod results;
 mod scheduler;
 mod scribe;
 mod service;
+mod settings;
 mod shared;
 mod shelf;
 mod start;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::enqueued::STATUS;
 use crate::record::QueryRecord;
-use crate::service::parameters;
+use crate::settings::parameters;
 use crate::shared::Shared;
 
 /// What an outcome carries of what its client had asked for.

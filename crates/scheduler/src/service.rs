@@ -1,13 +1,10 @@
 //! What clients ask, answered: the front end's trait over the driver, the planner and the catalog.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::common::ScalarValue;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use paceline_frontend::{
@@ -15,7 +12,7 @@ use paceline_frontend::{
     ResultStream, Statement, StoredResult, Submission, Submitted, Ticket,
 };
 use paceline_model::{ErrorClass, QueryError, QueryId, QueryStatus};
-use paceline_plan::{Planned, SessionSettings};
+use paceline_plan::Planned;
 use paceline_proto::cluster;
 use paceline_proto::cluster::forward_request::Operation;
 use paceline_proto::cluster::forward_response::Answer;
@@ -30,18 +27,13 @@ use crate::listing;
 use crate::peers::{self, unknown};
 use crate::record::QueryRecord;
 use crate::results::{self, Reading};
+use crate::settings::{parameters, session};
 use crate::shared::Shared;
 
 /// The scheduler as its front ends see it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// A session's settings, divided among those who heed them.
-pub(crate) struct Session {
-    pub(crate) planning: SessionSettings,
-    pub(crate) timeout: Option<Duration>,
 }
 
 impl Service {
@@ -222,63 +214,6 @@ pub(crate) fn submitted(
         ticket,
         rows_affected,
     }
-}
-
-/// Sorts settings by who heeds them; the planner refuses those that nobody does.
-pub(crate) fn session(
-    settings: &paceline_frontend::SessionSettings,
-) -> Result<Session, QueryError> {
-    let mut planning = BTreeMap::new();
-    let mut timeout = None;
-    for (name, value) in settings.iter() {
-        match name {
-            "timeout" => {
-                let parsed = humantime::parse_duration(value).map_err(|e| {
-                    QueryError::new(
-                        ErrorClass::User,
-                        format!("timeout '{value}' is no duration ({e}): write 30s or 5m"),
-                    )
-                })?;
-                timeout = Some(parsed);
-            }
-            "schema" => {
-                let name = "datafusion.catalog.default_schema".to_string();
-                planning.insert(name, value.to_string());
-            }
-            "catalog" => {
-                let name = "datafusion.catalog.default_catalog".to_string();
-                planning.insert(name, value.to_string());
-            }
-            _ => {
-                planning.insert(name.to_string(), value.to_string());
-            }
-        }
-    }
-    Ok(Session {
-        planning: SessionSettings(planning),
-        timeout,
-    })
-}
-
-pub(crate) fn parameters(values: Option<&RecordBatch>) -> Result<Vec<ScalarValue>, QueryError> {
-    let Some(values) = values else {
-        return Ok(Vec::new());
-    };
-    if values.num_rows() != 1 {
-        return Err(QueryError::new(
-            ErrorClass::Unsupported,
-            format!(
-                "{} rows of parameters were bound: bind one row for each execution",
-                values.num_rows()
-            ),
-        ));
-    }
-    values
-        .columns()
-        .iter()
-        .map(|column| ScalarValue::try_from_array(column, 0))
-        .collect::<Result<_, _>>()
-        .map_err(|e| paceline_plan::classify(&e))
 }
 
 #[async_trait]

@@ -9,7 +9,8 @@ use paceline_plan::{QueryPlan, WriteInto, count_schema};
 
 use crate::keyed::Durable;
 use crate::record::QueryRecord;
-use crate::service::{Service, Session, submitted};
+use crate::service::{Service, submitted};
+use crate::settings::Session;
 
 impl Service {
     /// Starts a write once it is durable. A journal holds it from then on, so it is carried on or comes
