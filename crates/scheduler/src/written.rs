@@ -33,7 +33,8 @@ pub(crate) fn statement(of: &QueryRecord) -> Option<Statement> {
         graph: Some(graph_to_wire(&plan.graph)),
         submitted: of.submitted,
         idempotency_key: of.idempotency_key.clone().unwrap_or_default(),
-        timeout_millis: of.limit.map_or(0, millis),
+        // None is written as 0.
+        timeout_millis: of.limit.map_or(0, |limit| millis(limit).max(1)),
         result_schema: paceline_plan::schema_to_ipc(&of.schema).into(),
         analyze: plan.analyze,
         accepted_unix_millis: of.accepted_unix_millis,

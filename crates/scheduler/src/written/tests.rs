@@ -11,6 +11,7 @@ use paceline_plan::{QueryPlan, SessionSettings};
 use prost::Message;
 
 use super::*;
+use crate::testing::planned;
 
 /// A stage that `x` runs as tasks of one partition each.
 fn stage(id: u32, partitions: u32, exchange: ExchangeKind, inputs: Vec<StageInput>) -> Stage {
@@ -144,6 +145,21 @@ fn an_adopter_learns_how_long_planning_took() {
     written.planning_micros = 0;
     let before = written.encode_to_vec();
     assert_eq!(adopted_by(&before).planning, Duration::ZERO);
+}
+
+#[test]
+fn a_limit_is_none_to_an_adopter_only_if_there_was_none() {
+    for (given, read) in [
+        (None, None),
+        (Some(Duration::from_secs(3)), Some(Duration::from_secs(3))),
+        (
+            Some(Duration::from_micros(1)),
+            Some(Duration::from_millis(1)),
+        ),
+    ] {
+        let written = statement(&planned(1).limited(given)).unwrap();
+        assert_eq!(adopted_by(&written.encode_to_vec()).limit, read);
+    }
 }
 
 #[test]
