@@ -271,7 +271,7 @@ async fn what_no_scheduler_asks_is_answered_with_what_is_wrong() {
     for operation in [
         Operation::Status(empty()),
         Operation::Cancel(empty()),
-        Operation::Result(cluster::ResultRequest::default()),
+        Operation::Result(empty()),
         Operation::Ticket(empty()),
         Operation::Consumed(empty()),
     ] {
@@ -310,10 +310,7 @@ async fn what_no_scheduler_asks_is_answered_with_what_is_wrong() {
     let scheduler = String::new();
     let refused = client.sealed(cluster::SealedRequest { scheduler }).await;
     is(&refused.unwrap_err(), Code::InvalidArgument, "no scheduler");
-    let refused = client.catalog_changed(cluster::CatalogChangedRequest {
-        from: String::new(),
-        version: u64::MAX,
-    });
+    let refused = client.catalog_changed(cluster::CatalogChangedRequest { version: u64::MAX });
     is(&refused.await.unwrap_err(), Code::Unavailable, "version");
     let from = "\u{0}".to_string();
     let watching = client.watch(cluster::WatchRequest { from }).await;
