@@ -80,10 +80,7 @@ impl Ticket {
             Some(afresh) => Some(AfreshMessage {
                 sql: afresh.sql.clone(),
                 session: afresh.session.clone().into_map(),
-                parameters: match &afresh.parameters {
-                    Some(values) => parameters::encode(values)?,
-                    None => Vec::new(),
-                },
+                parameters: parameters::encode_any(afresh.parameters.as_ref())?,
             }),
         };
         let message = TicketMessage {
@@ -126,14 +123,10 @@ impl Ticket {
 
 impl Afresh {
     fn read(message: AfreshMessage) -> Result<Self, QueryError> {
-        let parameters = match message.parameters.as_slice() {
-            [] => None,
-            messages => Some(parameters::decode(messages)?),
-        };
         Ok(Afresh {
             sql: message.sql,
             session: message.session.into(),
-            parameters,
+            parameters: parameters::decode_any(&message.parameters)?,
         })
     }
 }

@@ -43,10 +43,7 @@ impl Prepared {
             version: VERSION,
             sql: self.sql.clone(),
             session: self.session.clone().into_map(),
-            parameters: match &self.parameters {
-                Some(values) => parameters::encode(values)?,
-                None => Vec::new(),
-            },
+            parameters: parameters::encode_any(self.parameters.as_ref())?,
         };
         Ok(message.encode_to_vec().into())
     }
@@ -59,14 +56,10 @@ impl Prepared {
                 "it has version {version}, and this scheduler reads version {VERSION}"
             )));
         }
-        let parameters = match message.parameters.as_slice() {
-            [] => None,
-            messages => Some(parameters::decode(messages)?),
-        };
         Ok(Prepared {
             sql: message.sql,
             session: message.session.into(),
-            parameters,
+            parameters: parameters::decode_any(&message.parameters)?,
         })
     }
 

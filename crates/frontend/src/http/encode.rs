@@ -200,10 +200,8 @@ mod tests {
             text(Format::JsonLines, &two()),
             "{\"n\":1,\"w\":\"a,\\\"b\\\"\"}\n{\"n\":null,\"w\":\"\"}\n{\"n\":3,\"w\":null}\n"
         );
-        assert_eq!(
-            text(Format::Csv, &two()),
-            "n,w\n1,\"a,\"\"b\"\"\"\n,\"\"\n3,\n".replace(",\"\"\n3", ",\n3")
-        );
+        // In CSV a text that is empty is none.
+        assert_eq!(text(Format::Csv, &two()), "n,w\n1,\"a,\"\"b\"\"\"\n,\n3,\n");
         let bytes = written(Format::Arrow, &two());
         let rows: usize = StreamReader::try_new(&*bytes, None)
             .unwrap()

@@ -25,6 +25,25 @@ pub(crate) fn encode(values: &RecordBatch) -> Result<Vec<FlightData>, QueryError
         .map_err(|e| invalid(&e.to_string()))
 }
 
+/// The same of values that there may be: no messages if there are none.
+///
+/// # Errors
+/// As of [`encode`].
+pub(crate) fn encode_any(values: Option<&RecordBatch>) -> Result<Vec<FlightData>, QueryError> {
+    values.map_or_else(|| Ok(Vec::new()), encode)
+}
+
+/// Reads what [`encode_any`] wrote.
+///
+/// # Errors
+/// As of [`decode`].
+pub(crate) fn decode_any(messages: &[FlightData]) -> Result<Option<RecordBatch>, QueryError> {
+    match messages {
+        [] => Ok(None),
+        _ => decode(messages).map(Some),
+    }
+}
+
 /// Reads the values. The messages come from a client and may hold anything.
 ///
 /// # Errors

@@ -98,6 +98,12 @@ async fn schedulers_that_did_not_answer_are_named() {
     assert_eq!(ids(&list), all);
 }
 
+async fn told_of(house: &House, query: QueryId) -> QueryReport {
+    let url = house.url(&format!("/v1/queries/{query}"));
+    let response = Client::new().get(url).send().await.unwrap();
+    response.json().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_query_is_told_of_whole() {
     let house = House::open().await;
@@ -116,15 +122,7 @@ async fn a_query_is_told_of_whole() {
         status.epoch = Epoch(2);
         status.stages = vec![stage];
     });
-    let url = house.url(&format!("/v1/queries/{query}"));
-    let report: QueryReport = Client::new()
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let report = told_of(&house, query).await;
     assert_eq!(report.query_id, query);
     assert_eq!(
         (report.state, report.epoch),
@@ -143,15 +141,7 @@ async fn a_query_is_told_of_whole() {
     let failed = submitted(&house);
     let error = QueryError::new(ErrorClass::User, "no such column");
     house.engine.submissions.fail(failed, error);
-    let url = house.url(&format!("/v1/queries/{failed}"));
-    let report: QueryReport = Client::new()
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let report = told_of(&house, failed).await;
     let error = report.error.unwrap();
     assert_eq!(
         (error.class.as_str(), error.message.as_str()),

@@ -3,11 +3,20 @@
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use paceline_model::QueryError;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::house::{House, ticket};
 
 const LONG: Duration = Duration::from_secs(20);
+
+/// Waits until both servers have ended.
+async fn both_end(flight: JoinHandle<Result<(), QueryError>>, http: JoinHandle<()>) {
+    let ended = async { (flight.await.unwrap(), http.await.unwrap()) };
+    let (flight, ()) = tokio::time::timeout(LONG, ended).await.unwrap();
+    flight.unwrap();
+}
 
 #[tokio::test]
 async fn what_is_under_way_is_finished() {
@@ -27,15 +36,7 @@ async fn what_is_under_way_is_finished() {
     }
     assert_eq!(rows, 1_000_000);
     assert!(response.bytes().await.unwrap().ends_with(b"}]"));
-    tokio::time::timeout(LONG, house.flight_server)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    tokio::time::timeout(LONG, house.http_server)
-        .await
-        .unwrap()
-        .unwrap();
+    both_end(house.flight_server, house.http_server).await;
     assert!(TcpStream::connect(house.flight).await.is_err());
     assert!(TcpStream::connect(house.http).await.is_err());
 }
@@ -51,15 +52,7 @@ async fn what_outlasts_the_grace_is_cut() {
     house.engine.wait_for_readers(2).await;
 
     house.shutdown.cancel();
-    tokio::time::timeout(LONG, house.flight_server)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    tokio::time::timeout(LONG, house.http_server)
-        .await
-        .unwrap()
-        .unwrap();
+    both_end(house.flight_server, house.http_server).await;
     let end = stream.try_fold((), |(), _| async { Ok(()) }).await;
     assert!(end.is_err(), "a stream that was cut must not look complete");
     assert!(response.bytes().await.is_err());
