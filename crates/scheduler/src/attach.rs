@@ -12,11 +12,11 @@ use paceline_proto::cluster::from_scheduler::Message as Told;
 use paceline_proto::{PROTOCOL, cluster};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::{IntervalStream, ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::links::{LinkId, OUTGOING_MESSAGES};
+use crate::moment::now_and_then;
 use crate::news::News;
 use crate::service::Service;
 use crate::shared::Shared;
@@ -126,13 +126,8 @@ impl Cluster for ClusterPort {
         let shared = Arc::clone(&self.shared);
         let peer = SchedulerId::new(request.into_inner().from);
         let watcher = Watcher::begin(&shared, peer);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a word now and then is what shows that nothing is wrong"
-        )]
-        let mut beat = tokio::time::interval(WATCH_BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let beats = IntervalStream::new(beat).map(move |_| {
+        // A word now and then is what shows that nothing is wrong.
+        let beats = IntervalStream::new(now_and_then(WATCH_BEAT)).map(move |_| {
             let _ = &watcher;
             Ok(cluster::WatchResponse {
                 scheduler: shared.driver.me().to_string(),

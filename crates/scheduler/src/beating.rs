@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::MissedTickBehavior;
-
+use crate::moment::now_and_then;
 use crate::news::News;
 use crate::shared::Shared;
 use crate::watching::watch_peers;
@@ -16,12 +15,8 @@ const LOOKS_PER_BEAT: u32 = 2;
 
 /// Beats for as long as it is polled.
 pub(crate) async fn keep_beating(shared: Arc<Shared>) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a beacon is what stands still if its scheduler does"
-    )]
-    let mut ticks = tokio::time::interval(shared.membership.interval() / LOOKS_PER_BEAT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A beacon is what stands still if its scheduler does.
+    let mut ticks = now_and_then(shared.membership.interval() / LOOKS_PER_BEAT);
     let mut looks = (0..LOOKS_PER_BEAT).cycle();
     loop {
         // Cancel safety: neither is lost when the other one comes first.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use paceline_model::QueryId;
 use paceline_store::{Claims, Ending, ResultError, ResultManifest, StoreError};
-use tokio::time::MissedTickBehavior;
 
 use crate::duties::Duties;
+use crate::moment::now_and_then;
 use crate::shared::Shared;
 use crate::written::unix_millis;
 
@@ -18,12 +18,7 @@ const SWEEP: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30
 pub(crate) async fn sweep_results(shared: Arc<Shared>) {
     let [shortest, longest] = SWEEP;
     let every = (shared.submitted_ttl / 4).clamp(shortest, longest);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody waits for a sweep: results go when their time is over"
-    )]
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = now_and_then(every);
     loop {
         ticks.tick().await;
         if let Err(error) = sweep(&shared).await {

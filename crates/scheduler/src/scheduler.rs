@@ -12,7 +12,6 @@ use paceline_proto::cluster::cluster_server::ClusterServer;
 use paceline_store::{Addresses, Members};
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::attach::ClusterPort;
@@ -24,6 +23,7 @@ use crate::garbage::sweep_garbage;
 use crate::identity::Identity;
 use crate::leaving::leave;
 use crate::members::Membership;
+use crate::moment::now_and_then;
 use crate::options::SchedulerOptions;
 use crate::service::Service;
 use crate::shared::{Shared, assemble};
@@ -202,12 +202,7 @@ impl Scheduler {
 
 /// Looks through records, and for executors that say nothing, for as long as it is polled.
 async fn look_after(driver: Arc<Driver>, timeout: Duration) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "silence is looked for: nobody tells of it"
-    )]
-    let mut ticks = tokio::time::interval(HOUSEKEEPING);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = now_and_then(HOUSEKEEPING);
     loop {
         ticks.tick().await;
         driver.tidy();
@@ -220,12 +215,7 @@ async fn look_after(driver: Arc<Driver>, timeout: Duration) {
 /// Sees to it, for as long as it is polled, that what ended queries left in the journal goes, also when no
 /// others come.
 async fn keep_short(driver: Arc<Driver>, every: Duration) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody waits for a journal to be short, and nothing happens that would tell"
-    )]
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = now_and_then(every);
     loop {
         ticks.tick().await;
         driver.scribe.shorten();

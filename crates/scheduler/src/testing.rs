@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::datatypes::Schema;
-use paceline_core::StageOutputs;
+use paceline_core::{HeldQuery, StageOutputs};
 use paceline_model::{
-    Attempt, ExchangeKind, ExecutorId, Incarnation, OutputLocation, PartitionRange, QueryId,
+    Attempt, Epoch, ExchangeKind, ExecutorId, Incarnation, OutputLocation, PartitionRange, QueryId,
     SchedulerId, Stage, StageGraph, StageId, TaskId,
 };
 use paceline_plan::{QueryPlan, SessionSettings};
@@ -30,6 +30,7 @@ use crate::options::SchedulerOptions;
 use crate::record::QueryRecord;
 use crate::service::Service;
 use crate::shared::{Shared, assemble};
+use crate::wire::Answer;
 
 /// State in a directory.
 pub(crate) fn store(directory: &Path) -> StateStore {
@@ -113,6 +114,23 @@ pub(crate) fn record() -> QueryRecord {
     let query = QueryId(Uuid::now_v7());
     let (schema, now) = (Arc::new(Schema::empty()), Instant::now());
     QueryRecord::new(query, "SELECT 1".to_string(), schema, None, now, now)
+}
+
+/// An executor's word that it holds nothing of a query, of which it has seen that epoch.
+pub(crate) fn holding_nothing(query: QueryId, epoch: Epoch) -> Answer {
+    let held = HeldQuery {
+        query,
+        epoch,
+        finished: vec![],
+        inline: vec![],
+        running: vec![],
+        ours: false,
+    };
+    Answer {
+        held,
+        owner: None,
+        results: vec![],
+    }
 }
 
 /// A query of one stage that executors run as so many tasks.

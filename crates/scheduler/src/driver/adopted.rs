@@ -1,14 +1,12 @@
 //! Queries that were adopted, before executors have said what they hold of them.
 
-use paceline_core::HeldQuery;
 use paceline_model::{ExecutorId, QueryState};
 use paceline_proto::cluster::from_scheduler::Message;
 use paceline_proto::state::Known;
 
 use super::tests::{Stream, attach, driver, launched};
 use super::*;
-use crate::testing::planned;
-use crate::wire::Answer;
+use crate::testing::{holding_nothing, planned};
 use crate::written::{legacy, statement};
 
 /// Within which an executor is not waited for any more.
@@ -29,19 +27,7 @@ fn adopt(driver: &Driver) -> QueryId {
 
 /// The executor `x` says that it holds nothing of a query.
 fn holds_nothing(driver: &Driver, query: QueryId) {
-    let held = HeldQuery {
-        query,
-        epoch: Epoch(1),
-        finished: vec![],
-        inline: vec![],
-        running: vec![],
-        ours: false,
-    };
-    let answer = Answer {
-        held,
-        results: vec![],
-        owner: None,
-    };
+    let answer = holding_nothing(query, Epoch(1));
     driver.answered(&ExecutorId::new("x"), vec![answer]);
 }
 

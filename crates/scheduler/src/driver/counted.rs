@@ -1,14 +1,14 @@
 //! What must never be, and what must not go unseen: that it is counted.
 
 use arrow::datatypes::Schema;
-use paceline_core::{Action, HeldQuery, Options};
+use paceline_core::{Action, Options};
 use paceline_model::{ExecutorId, Invariant};
 use prometheus::Registry;
 use uuid::Uuid;
 
 use super::tests::driver_with;
 use super::*;
-use crate::wire::Answer;
+use crate::testing::holding_nothing;
 
 fn value(registry: &Registry, name: &str) -> f64 {
     let families = registry.gather();
@@ -38,19 +38,7 @@ async fn an_executor_that_obeys_a_later_owner_is_counted() {
     let (sql, now) = ("SELECT 1".to_string(), Instant::now());
     driver.submit(QueryRecord::new(query, sql, schema, None, now, now), None);
     let says = |epoch| {
-        let held = HeldQuery {
-            query,
-            epoch: Epoch(epoch),
-            finished: vec![],
-            inline: vec![],
-            running: vec![],
-            ours: false,
-        };
-        let answer = Answer {
-            held,
-            owner: None,
-            results: vec![],
-        };
+        let answer = holding_nothing(query, Epoch(epoch));
         driver.answered(&ExecutorId::new("x"), vec![answer]);
     };
     let overtaken = || value(&registry, "paceline_overtaken_total");

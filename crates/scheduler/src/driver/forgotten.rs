@@ -1,6 +1,5 @@
 //! What executors hold of queries that this scheduler does not know any more.
 
-use paceline_core::HeldQuery;
 use paceline_model::ExecutorId;
 use paceline_proto::cluster;
 use paceline_proto::cluster::from_scheduler::Message;
@@ -9,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::tests::driver;
 use super::*;
-use crate::testing::{planned, record};
+use crate::testing::{holding_nothing, planned, record};
 use crate::wire::Answer;
 
 type Stream = mpsc::Receiver<cluster::FromScheduler>;
@@ -28,18 +27,9 @@ fn attach(driver: &Driver, executor: &str, holding: Vec<Answer>) -> Stream {
 
 /// What an executor holds of a query for which it obeys that scheduler.
 fn obeying(owner: &SchedulerId, query: QueryId) -> Answer {
-    let held = HeldQuery {
-        query,
-        epoch: Epoch(3),
-        finished: vec![],
-        inline: vec![],
-        running: vec![],
-        ours: false,
-    };
     Answer {
-        held,
         owner: Some(owner.clone()),
-        results: vec![],
+        ..holding_nothing(query, Epoch(3))
     }
 }
 

@@ -12,6 +12,7 @@ use url::Url;
 use crate::duties::Duties;
 use crate::enqueued::away;
 use crate::expiry::readable_outcome;
+use crate::moment::now_and_then;
 use crate::shared::Shared;
 
 /// How often files are looked for that were left behind, at least and at most.
@@ -85,12 +86,7 @@ fn names(files: &[DataFile]) -> BTreeSet<String> {
 pub(crate) async fn sweep_leftovers(shared: Arc<Shared>) {
     let (shortest, longest) = SWEEP;
     let every = (shared.dropped_ttl / 4).clamp(shortest, longest);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody waits for a sweep, and nobody tells of files that are left"
-    )]
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = now_and_then(every);
     let mut sweep = Sweep::default();
     loop {
         ticks.tick().await;
