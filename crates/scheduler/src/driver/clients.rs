@@ -152,13 +152,13 @@ impl Driver {
         self.state.lock().core.running_and_queued()
     }
 
-    /// Whether queries run or wait, or somebody reads a result.
+    /// Whether queries run or wait, or have ended and do not have their outcome yet, or somebody reads a result.
     pub(crate) fn busy(&self) -> bool {
         let state = self.state.lock();
         let mut records = state.shelf.iter();
         records.any(|record| {
-            let runs = !record.state.is_final() && !record.is_moved();
-            runs || record.readers > 0
+            let ends = !record.state.is_final() || record.awaits_outcome();
+            ends && !record.is_moved() || record.readers > 0
         })
     }
 

@@ -259,3 +259,19 @@ async fn the_plan_of_a_stage_is_sent_to_an_executor_once() {
     assert_eq!(third.tasks[0].task, second.tasks[0].task);
     assert_eq!(third.plan, first.plan, "it said that it has none");
 }
+
+/// Or a scheduler that nobody takes over from would leave before its result is stored.
+#[tokio::test]
+async fn what_ended_is_seen_through_until_it_has_its_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let driver = driver(directory.path());
+    let mut kept = record().answered(vec![], Instant::now());
+    kept.kept = Some(Duration::from_secs(60));
+    let query = kept.query;
+    driver.submit(record().answered(vec![], Instant::now()), None);
+    assert!(!driver.busy(), "it is over");
+    driver.submit(kept, None);
+    assert!(driver.busy());
+    driver.with_record(&query, |record| record.is_concluded = true);
+    assert!(!driver.busy());
+}
