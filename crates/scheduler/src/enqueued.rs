@@ -132,31 +132,26 @@ impl Service {
     pub(crate) async fn kept_result(&self, query: QueryId) -> Result<StoredResult, QueryError> {
         let Some(ending) = self.outcome(query).await? else {
             let status = self.status(query).await?;
-            return Err(if status.submitted {
-                let message = format!(
-                    "query {query} has not ended yet: it is {}",
-                    status.state.as_str()
-                );
-                QueryError::new(ErrorClass::Conflict, message)
-            } else {
-                let message = format!(
-                    "the result of query {query} is not kept: somebody waits for it; submit \
-                     statements to POST /v1/queries to have their results kept"
-                );
-                QueryError::new(ErrorClass::NotFound, message)
-            });
+            if !status.submitted {
+                return Err(not_kept(query));
+            }
+            let message = format!(
+                "query {query} has not ended yet: it is {}",
+                status.state.as_str()
+            );
+            return Err(QueryError::new(ErrorClass::Conflict, message));
         };
         if let Some(error) = ending.error {
             return Err(error);
         }
-        let manifest = ResultManifest::from_json(&ending.result);
-        let kept = manifest.filter(|manifest| manifest.expires_at_unix_ms > unix_millis());
-        let epoch = kept.map(|manifest| manifest.epoch);
+        // A write has an outcome also if somebody waits for it.
+        let manifest = ResultManifest::from_json(&ending.result).ok_or_else(|| not_kept(query))?;
         let results = &self.shared.journaling.results;
-        let reader = match epoch {
-            Some(epoch) => results.open(query, epoch).await.map_err(|e| away(&e))?,
-            None => None,
+        let reader = match manifest.expires_at_unix_ms > unix_millis() {
+            true => results.open(query, manifest.epoch).await,
+            false => Ok(None),
         };
+        let reader = reader.map_err(|e| away(&e))?;
         let reader = reader.ok_or_else(|| {
             let message =
                 format!("the result of query {query} is not kept any more: its time is over");
@@ -164,6 +159,14 @@ impl Service {
         })?;
         stored(reader)
     }
+}
+
+fn not_kept(query: QueryId) -> QueryError {
+    let message = format!(
+        "the result of query {query} is for whoever waits for it, and is not kept: submit statements to \
+         POST /v1/queries to have their results kept"
+    );
+    QueryError::new(ErrorClass::NotFound, message)
 }
 
 /// The last status of a query, as its outcome has it.
@@ -207,13 +210,34 @@ mod tests {
     use std::time::Duration;
 
     use paceline_frontend::{Origin, SessionSettings, Statement};
-    use paceline_model::QueryState;
+    use paceline_model::{Epoch, QueryState};
 
     use super::*;
     use crate::testing::shared;
 
     /// Within which an outcome is there.
     const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn what_a_write_answered_to_somebody_was_never_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = shared(directory.path()).await;
+        let query = QueryId(Uuid::now_v7());
+        let ending = Ending {
+            state: QueryState::Finished,
+            by: shared.driver.me(),
+            epoch: Epoch(0),
+            error: None,
+            result: serde_json::json!({ "rows_written": 1 }),
+        };
+        let claims = &shared.journaling.claims;
+        claims.finish(query, &ending).await.unwrap();
+        let told = Service::new(Arc::clone(&shared)).kept_result(query).await;
+        let told = told.map(drop).unwrap_err();
+        assert_eq!(told.class, ErrorClass::NotFound);
+        assert!(told.message.contains("POST /v1/queries"), "{told}");
+        shared.stop.cancel();
+    }
 
     /// Or it would run for ever, to whoever asks.
     #[tokio::test]
