@@ -371,7 +371,8 @@ pub(crate) fn gone() -> QueryError {
     )
 }
 
-fn doubtful(named: bool, problem: &str) -> QueryError {
+/// Nobody can tell whether the statement was accepted.
+pub(crate) fn doubtful(named: bool, problem: &str) -> QueryError {
     let advice = match named {
         true => "send it again, with the same Idempotency-Key",
         false => "look before you send it again; with an Idempotency-Key a repeat is harmless",

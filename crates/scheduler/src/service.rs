@@ -56,7 +56,10 @@ impl Service {
         }
         let session = session(&request.session)?;
         let catalog = self.shared.catalog().await?;
-        if let Some(answer) = self.made_before(request, durable.as_ref(), accepted)? {
+        let made = self
+            .made_before(request, durable.as_ref(), accepted)
+            .await?;
+        if let Some(answer) = made {
             return Ok(answer);
         }
         let parameters = parameters(request.parameters.as_ref())?;
