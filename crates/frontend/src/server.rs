@@ -21,7 +21,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an HTTP/1 client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long any client may take to say anything, after which it has to say what the others limit.
+/// How long any client may take to say anything. What it says then has limits of its own.
 pub(crate) const SILENCE: Duration = HEADER_TIMEOUT;
 /// How much of a result may be under way on one stream before the client has to acknowledge some.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;

@@ -70,6 +70,9 @@ mod tests {
     use super::*;
     use crate::testing::shared;
 
+    /// For how long a write may be repeated.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn an_outcome_that_cannot_be_read_keeps_no_other_result() {
         let directory = tempfile::tempdir().unwrap();
@@ -78,7 +81,7 @@ mod tests {
         let query = |n: u8| QueryId::from_slice(&[n; 16]).unwrap();
         for n in 1..=3 {
             let schema = Bytes::from_static(b"columns");
-            let writer = results.write(query(n), Epoch(0), schema, Duration::ZERO);
+            let writer = results.write(query(n), Epoch(0), schema, PATIENCE);
             let index = writer.finish().await.unwrap();
             let expires = if n == 3 { u64::MAX } else { 0 };
             let ending = Ending {

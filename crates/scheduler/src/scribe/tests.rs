@@ -89,12 +89,8 @@ fn says(segments: &[Vec<u8>], text: &str) -> bool {
 
 #[tokio::test]
 async fn what_was_withdrawn_makes_no_journal_long() {
-    let Scene {
-        scribe,
-        journals,
-        me,
-        directory: _directory,
-    } = Scene::begin();
+    let scene = Scene::begin();
+    let (scribe, journals, me) = (&scene.scribe, &scene.journals, &scene.me);
     let accepted = |n: usize| {
         let query = QueryId(Uuid::from_u128(n as u128));
         (query, written::accepted(query, Statement::default()))
@@ -105,42 +101,34 @@ async fn what_was_withdrawn_makes_no_journal_long() {
         scribe.settled(query);
     }
     let (query, record) = accepted(0);
-    scribe.durable(&me, query, record).await.unwrap();
-    assert_eq!(journals.replay(&me).await.unwrap().next, 1);
+    scribe.durable(me, query, record).await.unwrap();
+    assert_eq!(journals.replay(me).await.unwrap().next, 1);
 }
 
 /// A beat passes, and whether the journal is open is asked: neither writes all of it once more.
 #[tokio::test]
 async fn a_large_journal_is_not_written_again_for_little() {
-    let Scene {
-        scribe,
-        journals,
-        me,
-        directory: _directory,
-    } = Scene::begin();
+    let scene = Scene::begin();
+    let (scribe, journals, me) = (&scene.scribe, &scene.journals, &scene.me);
     for (n, size) in [(1, 2 << 20), (2, 10)] {
         let statement = Statement {
             sql: "x".repeat(size),
             ..Statement::default()
         };
         let record = written::accepted(query(n), statement);
-        scribe.durable(&me, query(n), record).await.unwrap();
+        scribe.durable(me, query(n), record).await.unwrap();
     }
     scribe.shorten();
     scribe.flush().await.unwrap();
     scribe.flush().await.unwrap();
-    let replayed = journals.replay(&me).await.unwrap();
+    let replayed = journals.replay(me).await.unwrap();
     assert_eq!((replayed.base, replayed.next), (0, 4));
 }
 
 #[tokio::test]
 async fn what_ended_goes_from_a_journal_that_is_to_be_short() {
-    let Scene {
-        scribe,
-        journals,
-        me,
-        directory,
-    } = Scene::begin();
+    let scene = Scene::begin();
+    let (scribe, journals, me) = (&scene.scribe, &scene.journals, &scene.me);
     let accepted = |n: u8| {
         let statement = Statement {
             sql: format!("SELECT {n}"),
@@ -154,9 +142,9 @@ async fn what_ended_goes_from_a_journal_that_is_to_be_short() {
     scribe.settled(query(9));
     scribe.shorten();
     for n in 1..=3 {
-        scribe.durable(&me, query(n), accepted(n)).await.unwrap();
+        scribe.durable(me, query(n), accepted(n)).await.unwrap();
     }
-    let replayed = journals.replay(&me).await.unwrap();
+    let replayed = journals.replay(me).await.unwrap();
     assert_eq!(replayed.next, 3, "there was nothing to make shorter");
 
     for n in [1, 3] {
@@ -170,7 +158,7 @@ async fn what_ended_goes_from_a_journal_that_is_to_be_short() {
     let short = async {
         loop {
             scribe.shorten();
-            let left = segments(directory.path(), &me);
+            let left = segments(scene.directory.path(), me);
             if left.len() == 1 && !says(&left, "SELECT 1") && !says(&left, "SELECT 3") {
                 return left;
             }
