@@ -133,10 +133,11 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         // Who says nothing would hold its place for ever: which protocol it speaks shows by its first bytes,
         // and only the protocols have limits of their own.
-        let speaks = tokio::time::timeout(self.limits.silence, stream.readable());
-        // Cancel safety: nothing is read here.
+        let mut first = [0];
+        let speaks = tokio::time::timeout(self.limits.silence, stream.peek(&mut first));
+        // Cancel safety: what is looked at is there still.
         let speaks = tokio::select! {
-            speaks = speaks => matches!(speaks, Ok(Ok(()))),
+            speaks = speaks => matches!(speaks, Ok(Ok(1))),
             () = self.shutdown.cancelled() => false,
         };
         if !speaks {
